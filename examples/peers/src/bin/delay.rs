@@ -1,0 +1,91 @@
+//! The crate's delay server beside one on actix-web that does the same job.
+//!
+//! ```sh
+//! cargo run --release --manifest-path examples/peers/Cargo.toml --bin delay
+//! ```
+
+use actix_web::{rt, web, App, HttpServer};
+use epollet::delayserver::DelayServer;
+use peers::load::Load;
+use peers::scenario::raise_descriptor_limit;
+use peers::server::{announce, Server};
+use std::io::{self, Error};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// actix-web starts a worker thread for each core, unless told otherwise.
+const SERVERS: [&str; 3] = ["epollet", "actix-web", "actix-web, 1 worker"];
+
+const BUSY: Load = Load {
+    connections: 64,
+    requests: 40_000,
+    request: b"GET /0/hello HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    is_answer: |bytes| bytes.starts_with(b"HTTP/1.1 200") && bytes.ends_with(b"\r\n\r\nhello"),
+};
+const WAITING: Load = Load {
+    connections: 8_000,
+    requests: 8_000,
+    request: b"GET /1000/hello HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    is_answer: BUSY.is_answer,
+};
+
+fn main() -> io::Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => measure()?,
+        ["serve", "epollet"] => on_epollet()?,
+        ["serve", "actix-web"] => on_actix(None)?,
+        ["serve", "actix-web, 1 worker"] => on_actix(Some(1))?,
+        _ => return Err(Error::other("usage: delay")),
+    }
+    Ok(())
+}
+
+fn measure() -> io::Result<()> {
+    raise_descriptor_limit();
+    let mut table = BUSY.compare(&SERVERS, 10)?;
+    let mut row = vec!["peak kB, 8,000 connections waiting 1 s".to_string()];
+    let mut first = None;
+    for name in SERVERS {
+        eprintln!("8,000 connections: {name}");
+        let server = Server::start(name)?;
+        WAITING.run(server.address)?;
+        let peak = server.peak_memory()?;
+        let first = *first.get_or_insert(peak);
+        row.push(format!("{peak}; {:.2}", peak as f64 / first as f64));
+    }
+    table.add_row(row);
+    println!("{table}");
+    Ok(())
+}
+
+fn on_epollet() -> io::Result<()> {
+    raise_descriptor_limit();
+    let server = DelayServer::bind("127.0.0.1:0")?;
+    announce(server.local_addr()?)?;
+    server.run(io::stdout())
+}
+
+fn on_actix(workers: Option<usize>) -> io::Result<()> {
+    static REQUESTS: AtomicUsize = AtomicUsize::new(1);
+    async fn answer(path: web::Path<(u64, String)>) -> String {
+        let (delay, message) = path.into_inner();
+        let number = REQUESTS.fetch_add(1, Ordering::Relaxed);
+        println!("#{number} - {delay}ms: {message}");
+        // A sleep of 0 would last until the next tick of tokio's clock.
+        if delay > 0 {
+            rt::time::sleep(Duration::from_millis(delay)).await;
+        }
+        message
+    }
+    raise_descriptor_limit();
+    rt::System::new().block_on(async {
+        let app = || App::new().route("/{delay}/{message}", web::get().to(answer));
+        let mut server = HttpServer::new(app).bind("127.0.0.1:0")?;
+        if let Some(workers) = workers {
+            server = server.workers(workers);
+        }
+        announce(server.addrs()[0])?;
+        server.run().await
+    })
+}

@@ -1,0 +1,56 @@
+//! Quartiles, and the tables that the programs end with.
+
+use comfy_table::{presets, CellAlignment, Table};
+
+/// Median and quartiles of some samples.
+pub struct Quartiles {
+    pub low: f64,
+    pub median: f64,
+    pub high: f64,
+}
+
+impl Quartiles {
+    pub fn of(samples: impl IntoIterator<Item = f64>) -> Quartiles {
+        let mut samples: Vec<f64> = samples.into_iter().collect();
+        samples.sort_by(f64::total_cmp);
+        let at = |part: usize| samples[(samples.len() - 1) * part / 4];
+        Quartiles {
+            low: at(1),
+            median: at(2),
+            high: at(3),
+        }
+    }
+
+    /// `1.02 (1.00 .. 1.05)`
+    pub fn format(&self, decimals: usize) -> String {
+        let Quartiles { low, median, high } = self;
+        format!("{median:.decimals$} ({low:.decimals$} .. {high:.decimals$})")
+    }
+}
+
+/// Returns a cell for each row of `samples`: its median and, but for the first row, its ratio to the
+/// first, sample by sample, with the quartiles.
+pub fn compare(samples: &[Vec<f64>]) -> Vec<String> {
+    let mut cells = Vec::new();
+    for (at, own) in samples.iter().enumerate() {
+        let median = Quartiles::of(own.iter().copied()).median;
+        let ratios = Quartiles::of(own.iter().zip(&samples[0]).map(|(own, first)| own / first));
+        cells.push(match at {
+            0 => format!("{median:.0}"),
+            _ => format!("{median:.0}; {}", ratios.format(2)),
+        });
+    }
+    cells
+}
+
+/// A table in plain Markdown; all columns but the first are numbers.
+pub fn table<'a>(corner: &'a str, columns: impl IntoIterator<Item = &'a str>) -> Table {
+    let mut table = Table::new();
+    table
+        .load_preset(presets::ASCII_MARKDOWN)
+        .set_header([corner].into_iter().chain(columns));
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}

@@ -1,0 +1,138 @@
+//! What can be watched: whatever has a descriptor that the kernel can poll. Children, signals and
+//! standard input are in `processes.rs`.
+
+use super::common::*;
+use crate::ffi::{EFD_CLOEXEC, EFD_NONBLOCK, EPOLLIN};
+use crate::Interest;
+use std::ffi::CString;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::net::UdpSocket;
+use std::os::raw::{c_long, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::io::{AsFd, AsRawFd};
+use std::os::unix::net::UnixDatagram;
+
+const CLOEXEC: i32 = 0o2000000;
+
+/// Nothing before `act`, EPOLLIN after it.
+fn becomes_readable(source: &impl AsFd, act: impl FnOnce()) {
+    let mut poll = watch(source, Interest::READABLE);
+    assert_eq!(bits(&mut poll), 0);
+    act();
+    assert_eq!(wait(&mut poll)[0].bits() as i32, EPOLLIN);
+}
+
+#[test]
+fn a_tcp_stream() {
+    let (ours, mut theirs) = tcp_pair();
+    becomes_readable(&ours, || theirs.write_all(b"a").unwrap());
+}
+
+#[test]
+fn a_udp_socket() {
+    let ours = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let theirs = UdpSocket::bind("127.0.0.1:0").unwrap();
+    becomes_readable(&ours, || {
+        theirs.send_to(b"a", ours.local_addr().unwrap()).unwrap();
+    });
+}
+
+#[test]
+fn a_unix_stream() {
+    let (ours, mut theirs) = pair();
+    becomes_readable(&ours, || theirs.write_all(b"a").unwrap());
+}
+
+#[test]
+fn a_unix_datagram_socket() {
+    let (ours, theirs) = UnixDatagram::pair().unwrap();
+    becomes_readable(&ours, || {
+        theirs.send(b"a").unwrap();
+    });
+}
+
+#[test]
+fn a_pipe() {
+    let (reader, mut writer) = pipe();
+    becomes_readable(&reader, || writer.write_all(b"a").unwrap());
+}
+
+#[test]
+fn an_eventfd() {
+    // SAFETY: no pointer.
+    let eventfd = fd(unsafe { crate::ffi::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) });
+    let eventfd = File::from(eventfd);
+    becomes_readable(&eventfd, || {
+        (&eventfd).write_all(&3_u64.to_ne_bytes()).unwrap()
+    });
+    let mut counter = [0; 8];
+    (&eventfd).read_exact(&mut counter).unwrap();
+    assert_eq!(u64::from_ne_bytes(counter), 3);
+}
+
+#[test]
+fn a_timerfd() {
+    const CLOCK_MONOTONIC: i32 = 1;
+    // SAFETY: no pointer.
+    let timer = fd(unsafe { c::timerfd_create(CLOCK_MONOTONIC, CLOEXEC) });
+    becomes_readable(&timer, || {
+        let once_in_a_millisecond: [c_long; 4] = [0, 0, 0, 1_000_000];
+        let new = once_in_a_millisecond.as_ptr();
+        // SAFETY: `new` is a `struct itimerspec`; the old one is not asked for.
+        let set = unsafe { c::timerfd_settime(timer.as_raw_fd(), 0, new, std::ptr::null_mut()) };
+        assert_eq!(set, 0);
+    });
+    let mut expirations = [0; 8];
+    File::from(timer).read_exact(&mut expirations).unwrap();
+    assert_eq!(u64::from_ne_bytes(expirations), 1);
+}
+
+#[test]
+fn an_inotify_watch() {
+    const IN_CREATE: u32 = 0x100;
+    let directory = std::env::temp_dir().join(format!("epollet-{}", std::process::id()));
+    std::fs::create_dir(&directory).unwrap();
+    let path = CString::new(directory.as_os_str().as_bytes()).unwrap();
+    // SAFETY: no pointer; then a path that ends in a zero byte.
+    let inotify = fd(unsafe { c::inotify_init1(CLOEXEC) });
+    let path = path.as_ptr() as *const c_void;
+    assert!(unsafe { c::inotify_add_watch(inotify.as_raw_fd(), path, IN_CREATE) } >= 0);
+    becomes_readable(&inotify, || {
+        File::create(directory.join("new")).unwrap();
+    });
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
+#[test]
+fn a_terminal() {
+    const TIOCSPTLCK: u64 = 0x4004_5431;
+    const TIOCGPTN: u64 = 0x8004_5430;
+    const O_NOCTTY: i32 = 0o400;
+    let open = |path: &str| {
+        use std::os::unix::fs::OpenOptionsExt;
+        let mut options = OpenOptions::new();
+        options
+            .read(true)
+            .write(true)
+            .custom_flags(O_NOCTTY)
+            .open(path)
+            .unwrap()
+    };
+    let mut keyboard = open("/dev/ptmx");
+    let (unlocked, mut number) = (0_i32, 0_i32);
+    // SAFETY: the kernel reads an int, then it writes one.
+    unsafe {
+        assert_eq!(
+            c::ioctl(keyboard.as_raw_fd(), TIOCSPTLCK as _, &unlocked),
+            0
+        );
+        assert_eq!(
+            c::ioctl(keyboard.as_raw_fd(), TIOCGPTN as _, &mut number),
+            0
+        );
+    }
+    let terminal = open(&format!("/dev/pts/{number}"));
+    // A terminal hands over whole lines.
+    becomes_readable(&terminal, || keyboard.write_all(b"hello\n").unwrap());
+}

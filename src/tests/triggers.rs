@@ -1,0 +1,254 @@
+//! When a source is reported again: level-triggered, edge-triggered, one-shot, exclusive.
+
+use super::common::*;
+use crate::ffi::{EPOLLET, EPOLLEXCLUSIVE, EPOLLHUP, EPOLLIN, EPOLLONESHOT, EPOLLOUT, EPOLLRDHUP};
+use crate::{Events, Interest, Poll};
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::mpsc;
+use std::thread;
+
+#[test]
+fn level_triggered_reports_until_drained() {
+    let (mut ours, mut theirs) = pair();
+    let mut poll = watch(&ours, EPOLLIN);
+    theirs.write_all(b"ab").unwrap();
+    assert_eq!(bits(&mut poll), EPOLLIN);
+    assert_eq!(bits(&mut poll), EPOLLIN);
+    ours.read_exact(&mut [0]).unwrap();
+    assert_eq!(bits(&mut poll), EPOLLIN);
+    ours.read_exact(&mut [0]).unwrap();
+    assert_eq!(bits(&mut poll), 0);
+}
+
+#[test]
+fn edge_triggered_reports_a_backlog_once() {
+    let (mut ours, mut theirs) = pair();
+    let mut poll = watch(&ours, EPOLLIN | EPOLLET);
+    theirs.write_all(b"ab").unwrap();
+    assert_eq!(bits(&mut poll), EPOLLIN);
+    assert_eq!(bits(&mut poll), 0);
+    ours.read_exact(&mut [0]).unwrap();
+    assert_eq!(
+        bits(&mut poll),
+        0,
+        "one byte is left, but nothing new has come"
+    );
+    assert_eq!(drain(&mut ours), 1);
+}
+
+#[test]
+fn edge_triggered_reports_again_when_more_comes_before_the_drain() {
+    let (ours, mut theirs) = pair();
+    let mut poll = watch(&ours, EPOLLIN | EPOLLET);
+    theirs.write_all(b"a").unwrap();
+    assert_eq!(bits(&mut poll), EPOLLIN);
+    theirs.write_all(b"b").unwrap();
+    assert_eq!(bits(&mut poll), EPOLLIN);
+    assert_eq!(bits(&mut poll), 0);
+}
+
+#[test]
+fn edges_between_two_polls_are_one_event() {
+    let (ours, mut theirs) = pair();
+    let mut poll = watch(&ours, EPOLLIN | EPOLLET);
+    for _ in 0..10 {
+        theirs.write_all(b"a").unwrap();
+    }
+    assert_eq!(tokens(&now(&mut poll)), [1]);
+    assert_eq!(bits(&mut poll), 0);
+}
+
+/// The two pictures in the documentation of `Poll`.
+#[test]
+fn level_and_edge_on_one_source_differ_as_the_documentation_draws_it() {
+    let (mut ours, mut theirs) = pair();
+    let mut level = watch(&ours, EPOLLIN);
+    let mut edge = watch(&ours, EPOLLIN | EPOLLET);
+    let mut twice = || {
+        let mut polls = || (bits(&mut level), bits(&mut edge));
+        [polls(), polls()]
+    };
+    theirs.write_all(b"ab").unwrap();
+    assert_eq!(twice(), [(EPOLLIN, EPOLLIN), (EPOLLIN, 0)], "2 bytes come");
+    ours.read_exact(&mut [0]).unwrap();
+    assert_eq!(twice(), [(EPOLLIN, 0), (EPOLLIN, 0)], "1 is read");
+    theirs.write_all(b"c").unwrap();
+    assert_eq!(twice(), [(EPOLLIN, EPOLLIN), (EPOLLIN, 0)], "1 more comes");
+    ours.read_exact(&mut [0; 2]).unwrap();
+    assert_eq!(twice(), [(0, 0), (0, 0)], "both are read");
+}
+
+#[test]
+fn a_short_read_is_enough_for_data_under_edge() {
+    let (mut ours, mut theirs) = pair();
+    let mut poll = watch(&ours, EPOLLIN | EPOLLET);
+    theirs.write_all(b"abc").unwrap();
+    assert_eq!(bits(&mut poll), EPOLLIN);
+    assert_eq!(
+        ours.read(&mut [0; 100]).unwrap(),
+        3,
+        "short, so that was all"
+    );
+    // Nothing is left, and whatever comes from here on is a new edge.
+    theirs.write_all(b"d").unwrap();
+    assert_eq!(bits(&mut poll), EPOLLIN);
+}
+
+#[test]
+fn a_short_read_misses_the_end_of_file_that_came_with_the_data() {
+    let (mut ours, mut theirs) = tcp_pair();
+    theirs.write_all(b"abc").unwrap();
+    theirs.shutdown(Shutdown::Write).unwrap();
+    await_bits(&ours, EPOLLIN | EPOLLRDHUP);
+    let mut poll = watch(&ours, EPOLLIN | EPOLLRDHUP | EPOLLET);
+    let event = wait(&mut poll)[0];
+    assert_eq!(
+        ours.read(&mut [0; 100]).unwrap(),
+        3,
+        "short, but that was not all"
+    );
+    assert_eq!(bits(&mut poll), 0, "the end of file is not reported again");
+    assert!(
+        event.is_read_closed(),
+        "the first report has said so already"
+    );
+    assert_eq!(ours.read(&mut [0; 100]).unwrap(), 0);
+}
+
+#[test]
+fn an_edge_triggered_listener_reports_two_connections_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    let _clients = [
+        TcpStream::connect(address).unwrap(),
+        TcpStream::connect(address).unwrap(),
+    ];
+    await_bits(&listener, EPOLLIN);
+    let mut poll = watch(&listener, EPOLLIN | EPOLLET);
+    assert_eq!(bits(&mut poll), EPOLLIN);
+    let _first = listener.accept().unwrap();
+    assert_eq!(bits(&mut poll), 0, "so accept until WouldBlock");
+    let _second = listener.accept().unwrap();
+    assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
+fn one_shot_reports_once_until_reregistered() {
+    let (ours, mut theirs) = pair();
+    let mut poll = watch(&ours, Interest::READABLE | Interest::ONESHOT);
+    theirs.write_all(b"a").unwrap();
+    assert_eq!(bits(&mut poll), EPOLLIN);
+    theirs.write_all(b"b").unwrap();
+    assert_eq!(bits(&mut poll), 0, "not even for something new");
+    poll.registry()
+        .reregister(&ours, 1, Interest::READABLE | Interest::ONESHOT)
+        .unwrap();
+    assert_eq!(bits(&mut poll), EPOLLIN);
+    assert_eq!(bits(&mut poll), 0);
+}
+
+#[test]
+fn after_a_one_shot_report_not_even_a_hang_up_is_reported() {
+    let (ours, mut theirs) = pair();
+    let mut poll = watch(&ours, EPOLLIN | EPOLLONESHOT);
+    theirs.write_all(b"a").unwrap();
+    assert_eq!(bits(&mut poll), EPOLLIN);
+    drop(theirs);
+    assert_eq!(bits(&mut poll), 0);
+    poll.registry()
+        .reregister(&ours, 1, EPOLLIN | EPOLLONESHOT)
+        .unwrap();
+    assert_eq!(bits(&mut poll), EPOLLIN | EPOLLHUP);
+}
+
+#[test]
+fn reregistering_reports_what_is_still_there_once_more_under_edge() {
+    let (ours, mut theirs) = pair();
+    let mut poll = watch(&ours, EPOLLIN | EPOLLET);
+    theirs.write_all(b"a").unwrap();
+    assert_eq!(bits(&mut poll), EPOLLIN);
+    assert_eq!(bits(&mut poll), 0);
+    poll.registry()
+        .reregister(&ours, 1, EPOLLIN | EPOLLET)
+        .unwrap();
+    assert_eq!(bits(&mut poll), EPOLLIN);
+    assert_eq!(bits(&mut poll), 0);
+}
+
+#[test]
+fn registering_reports_what_came_before() {
+    let (ours, mut theirs) = pair();
+    theirs.write_all(b"a").unwrap();
+    let mut poll = watch(&ours, EPOLLIN | EPOLLET);
+    assert_eq!(bits(&mut poll), EPOLLIN);
+}
+
+#[test]
+fn an_edge_triggered_event_carries_all_that_is_ready_not_only_what_is_new() {
+    let (ours, mut theirs) = pair();
+    let mut poll = watch(&ours, EPOLLIN | EPOLLOUT | EPOLLET);
+    assert_eq!(bits(&mut poll), EPOLLOUT);
+    theirs.write_all(b"a").unwrap();
+    assert_eq!(bits(&mut poll), EPOLLIN | EPOLLOUT);
+}
+
+/// Two queues watch one source; a thread sleeps in `poll` of the first, nobody in that of the
+/// second. Returns what the second reports after the source got ready and the first has reported
+/// it.
+fn second_queue_reports(interest: i32) -> i32 {
+    let (ours, mut theirs) = pair();
+    let mut first = watch(&ours, interest);
+    let mut second = watch(&ours, interest);
+    let (tell, told) = mpsc::channel();
+    let sleeper = thread::spawn(move || {
+        let mut events = Events::with_capacity(1);
+        let thread = fs::read_link("/proc/thread-self").unwrap();
+        tell.send(thread).unwrap();
+        first.poll(&mut events, Some(LONG)).unwrap();
+        events
+    });
+    let stat = std::path::Path::new("/proc")
+        .join(told.recv().unwrap())
+        .join("stat");
+    // The state is the letter behind the name in brackets: S for sleeping.
+    while !fs::read_to_string(&stat).unwrap().contains(") S ") {
+        thread::yield_now();
+    }
+    theirs.write_all(b"a").unwrap();
+    assert_eq!(tokens(&sleeper.join().unwrap()), [1]);
+    bits(&mut second)
+}
+
+#[test]
+fn without_exclusive_every_queue_reports() {
+    assert_eq!(second_queue_reports(EPOLLIN), EPOLLIN);
+}
+
+#[test]
+fn exclusive_leaves_the_second_queue_alone_if_the_first_has_a_sleeper() {
+    assert_eq!(second_queue_reports(EPOLLIN | EPOLLEXCLUSIVE), 0);
+}
+
+#[test]
+fn exclusive_goes_with_in_out_and_edge_alone() {
+    let (ours, _theirs) = pair();
+    let poll = Poll::new().unwrap();
+    for refused in [Interest::READABLE, Interest::PRIORITY, Interest::ONESHOT] {
+        let error = poll
+            .registry()
+            .register(&ours, 1, refused | Interest::EXCLUSIVE)
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{refused:?}");
+    }
+    let taken = EPOLLIN | EPOLLOUT | EPOLLET | EPOLLEXCLUSIVE;
+    poll.registry().register(&ours, 1, taken).unwrap();
+    let error = poll.registry().reregister(&ours, 1, taken).unwrap_err();
+    assert_eq!(
+        error.kind(),
+        ErrorKind::InvalidInput,
+        "nor can it be changed"
+    );
+}
