@@ -1,7 +1,7 @@
 //! The delay server among clients that are broken, hostile, or just many. Those that need a server in
 //! a process of its own are in `processes.rs`.
 
-use super::common::{reset, set_socket_option, LONG};
+use super::common::{reset, set_socket_option, until, LONG};
 use super::delayserver::{body, get, read_answer, read_to_end, status, Server};
 use crate::{Events, Interest, Poll};
 use std::collections::HashMap;
@@ -164,9 +164,9 @@ fn answers_on_their_way_outlive_what_the_client_sends_behind_its_last_request() 
     client.write_all(&[b'x'; 100_000]).unwrap();
     client.shutdown(Shutdown::Write).unwrap();
     // The server has sent the last answer when it has logged it, and a round later it knows the rest.
-    while !server.log().contains("last") {
-        thread::yield_now();
-    }
+    until("the last answer is logged", || {
+        server.log().contains("last")
+    });
     server.answers(&get("/0/others"));
     let answers = read_to_end(&mut client);
     assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), ANSWERS);

@@ -9,7 +9,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::raw::c_void;
 use std::os::unix::io::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// The longest that a test waits for what must come.
 pub const LONG: Duration = Duration::from_secs(30);
@@ -35,6 +36,16 @@ pub fn bits(poll: &mut Poll) -> i32 {
         [] => 0,
         [event] => event.bits() as i32,
         ref events => panic!("one source, but {events:?}"),
+    }
+}
+
+/// Waits until a condition holds, for no longer than `LONG`. It sleeps in between, for a loop that
+/// spins can starve those it waits for, where threads run one at a time (valgrind).
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < LONG, "not within {LONG:?}: {what}");
+        thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -1,6 +1,6 @@
 //! The delay server over real sockets.
 
-use super::common::{take_all_descriptors, LONG};
+use super::common::{take_all_descriptors, until, LONG};
 use crate::delayserver::{printable, DelayServer};
 use crate::Waker;
 use std::io::{self, Read, Write};
@@ -129,9 +129,7 @@ fn logs_each_request_when_it_comes_in_and_keeps_the_terminal_safe() {
     let server = Server::start();
     let mut slow = server.connect();
     slow.write_all(&get("/60000/slow")).unwrap();
-    while server.log().is_empty() {
-        thread::yield_now();
-    }
+    until("the request is logged", || !server.log().is_empty());
     server.answers(&get("/0/%1B%5b2J%0a"));
     server.answers(&get("/no/request"));
     server.answers(&get("/1/end"));

@@ -368,15 +368,9 @@ impl Drop for ServerProcess {
 
 /// Waits until the server has as many descriptors as `expected`.
 fn await_descriptors(server: &ServerProcess, expected: usize) {
-    let start = Instant::now();
-    while server.descriptors() != expected {
-        assert!(
-            start.elapsed() < LONG,
-            "{} descriptors, not {expected}",
-            server.descriptors()
-        );
-        thread::yield_now();
-    }
+    until(&format!("{expected} descriptors"), || {
+        server.descriptors() == expected
+    });
 }
 
 #[test]
@@ -481,14 +475,9 @@ fn out_of_descriptors_a_server_rests_and_accepts_again_when_a_client_leaves() {
     const LIMIT: usize = 40;
     let server = ServerProcess::start_with(|| limit_descriptors(LIMIT as c_ulong));
     let mut clients: Vec<TcpStream> = (0..LIMIT).map(|_| server.ask("/3600000/late")).collect();
-    let start = Instant::now();
-    while server.descriptors_below(LIMIT) < LIMIT {
-        assert!(
-            start.elapsed() < LONG,
-            "the server does not take what it can"
-        );
-        thread::yield_now();
-    }
+    until("the server takes what it can", || {
+        server.descriptors_below(LIMIT) == LIMIT
+    });
     let mut waiting = server.ask("/0/a");
     server.assert_rests();
     // The oldest ones have places, the newest ones wait with the one that wants an answer.

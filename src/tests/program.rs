@@ -439,14 +439,11 @@ fn signal(child: &Child, name: &str) {
 fn await_state(child: &Child, state: char) {
     let wanted = format!(") {state} ");
     let stat = format!("/proc/{}/stat", child.id());
-    loop {
+    common::until(&format!("state {state}"), || {
         let stat = std::fs::read_to_string(&stat).unwrap();
         assert!(!stat.contains(") Z "), "it has ended");
-        if stat.contains(&wanted) {
-            return;
-        }
-        thread::yield_now();
-    }
+        stat.contains(&wanted)
+    });
 }
 
 #[test]

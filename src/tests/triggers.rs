@@ -214,9 +214,9 @@ fn second_queue_reports(interest: i32) -> i32 {
         .join(told.recv().unwrap())
         .join("stat");
     // The state is the letter behind the name in brackets: S for sleeping.
-    while !fs::read_to_string(&stat).unwrap().contains(") S ") {
-        thread::yield_now();
-    }
+    until("the first queue sleeps", || {
+        fs::read_to_string(&stat).unwrap().contains(") S ")
+    });
     theirs.write_all(b"a").unwrap();
     assert_eq!(tokens(&sleeper.join().unwrap()), [1]);
     bits(&mut second)
