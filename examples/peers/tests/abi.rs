@@ -1,7 +1,18 @@
 //! epollet's view of the border to the kernel against the libc crate's.
 
 use epollet::ffi;
-use std::mem::{align_of, offset_of, size_of};
+use std::mem::{align_of, size_of, MaybeUninit};
+use std::ptr::addr_of;
+
+/// That of std is younger than the oldest compiler that CI has for other machines.
+macro_rules! offset_of {
+    ($type:ty, $field:ident) => {{
+        let value = MaybeUninit::<$type>::zeroed();
+        // SAFETY: numbers may be zero, and no reference to a field is made.
+        let field = unsafe { addr_of!((*value.as_ptr()).$field) };
+        field as usize - value.as_ptr() as usize
+    }};
+}
 
 /// Asserts that each name has the same value in both, and returns the names.
 macro_rules! same {
@@ -40,6 +51,8 @@ fn event_lies_in_memory_as_epoll_event_does() {
     use ffi::Event;
     use libc::epoll_event;
     assert_eq!(size_of::<Event>(), size_of::<epoll_event>());
+    // On i686 glibc packs it without need: nothing moves, for a u64 is aligned to 4 bytes there.
+    #[cfg(not(target_arch = "x86"))]
     assert_eq!(align_of::<Event>(), align_of::<epoll_event>());
     assert_eq!(offset_of!(Event, events), offset_of!(epoll_event, events));
     assert_eq!(offset_of!(Event, data), offset_of!(epoll_event, u64));

@@ -6,15 +6,20 @@
 
 use actix_web::{rt, web, App, HttpServer};
 use epollet::delayserver::DelayServer;
+use epollet::ffi::EPOLLIN;
+use epollet::{Events, Poll};
 use peers::load::Load;
 use peers::scenario::raise_descriptor_limit;
 use peers::server::{announce, Server};
-use std::io::{self, Error};
+use slab::Slab;
+use std::io::{self, Error, Read, Write};
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// actix-web starts a worker thread for each core, unless told otherwise.
-const SERVERS: [&str; 3] = ["epollet", "actix-web", "actix-web, 1 worker"];
+/// actix-web starts a worker thread for each core, unless told otherwise. The last one is not a delay
+/// server: it shows what is left to save.
+const SERVERS: [&str; 4] = ["epollet", "actix-web", "actix-web, 1 worker", "bare"];
 
 const BUSY: Load = Load {
     connections: 64,
@@ -36,6 +41,7 @@ fn main() -> io::Result<()> {
         ["serve", "epollet"] => on_epollet()?,
         ["serve", "actix-web"] => on_actix(None)?,
         ["serve", "actix-web, 1 worker"] => on_actix(Some(1))?,
+        ["serve", "bare"] => on_nothing()?,
         _ => return Err(Error::other("usage: delay")),
     }
     Ok(())
@@ -46,7 +52,7 @@ fn measure() -> io::Result<()> {
     let mut table = BUSY.compare(&SERVERS, 10)?;
     let mut row = vec!["peak kB, 8,000 connections waiting 1 s".to_string()];
     let mut first = None;
-    for name in SERVERS {
+    for name in &SERVERS[..3] {
         eprintln!("8,000 connections: {name}");
         let server = Server::start(name)?;
         WAITING.run(server.address)?;
@@ -54,6 +60,7 @@ fn measure() -> io::Result<()> {
         let first = *first.get_or_insert(peak);
         row.push(format!("{peak}; {:.2}", peak as f64 / first as f64));
     }
+    row.push("-".into());
     table.add_row(row);
     println!("{table}");
     Ok(())
@@ -64,6 +71,36 @@ fn on_epollet() -> io::Result<()> {
     let server = DelayServer::bind("127.0.0.1:0")?;
     announce(server.local_addr()?)?;
     server.run(io::stdout())
+}
+
+/// Two system calls for each request, in which whatever has come is answered with the same bytes:
+/// what no server can do without.
+fn on_nothing() -> io::Result<()> {
+    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\
+        content-type: text/plain; charset=utf-8\r\nconnection: keep-alive\r\n\r\nhello";
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    announce(listener.local_addr()?)?;
+    let mut poll = Poll::new()?;
+    poll.registry().register(&listener, usize::MAX, EPOLLIN)?;
+    let mut clients = Slab::new();
+    let mut events = Events::with_capacity(1024);
+    let mut bytes = [0; 1024];
+    loop {
+        poll.poll(&mut events, None)?;
+        for event in &events {
+            let Some(client) = clients.get_mut(event.token()) else {
+                let (stream, _) = listener.accept()?;
+                let place = clients.vacant_entry();
+                poll.registry().register(&stream, place.key(), EPOLLIN)?;
+                place.insert(stream);
+                continue;
+            };
+            match client.read(&mut bytes) {
+                Ok(1..) if client.write_all(ANSWER).is_ok() => {}
+                _ => drop(clients.remove(event.token())),
+            }
+        }
+    }
 }
 
 fn on_actix(workers: Option<usize>) -> io::Result<()> {

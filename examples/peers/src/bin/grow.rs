@@ -1,0 +1,152 @@
+//! What an event and a registration cost as the registrations grow in number: time, and memory in
+//! the kernel.
+//!
+//! ```sh
+//! cargo run --release --manifest-path examples/peers/Cargo.toml --bin grow
+//! ```
+
+use epollet::{Events, Interest, Poll};
+use peers::report::{compare, table, Quartiles};
+use peers::scenario::raise_descriptor_limit;
+use std::fs;
+use std::io::{self, Error, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::time::Instant;
+
+const NUMBERS: [usize; 4] = [10, 100, 1_000, 10_000];
+const ROUNDS: usize = 160;
+const TIMES_A_ROUND: usize = 1_000;
+/// Memory is measured over so many registrations: 10 in each of 2,000 queues, 10,000 in each of 2.
+const MEASURED: usize = 20_000;
+const CONNECTIONS: usize = 500;
+
+fn main() -> io::Result<()> {
+    if raise_descriptor_limit() < 19_000 {
+        return Err(Error::other("it takes 19,000 descriptors: `ulimit -n`"));
+    }
+    // Idle, each of them, for the whole time.
+    let pairs = (0..NUMBERS[3] / 2).map(|_| UnixStream::pair());
+    let pairs = pairs.collect::<io::Result<Vec<_>>>()?;
+    let sources: Vec<UnixStream> = pairs.into_iter().flat_map(|(a, b)| [a, b]).collect();
+
+    // Memory first, and nothing is given back meanwhile: the kernel would keep it for the next ones.
+    let mut kept = (Vec::new(), Vec::new());
+    let mut memory = vec![Vec::new(); NUMBERS.len()];
+    let mut connection = Vec::new();
+    for _ in 0..3 {
+        for (number, memory) in NUMBERS.iter().zip(&mut memory) {
+            memory.push(registration_memory(&sources[..*number], &mut kept.0)?);
+        }
+        connection.push(connection_memory(&mut kept.1)?);
+    }
+
+    let names = NUMBERS.map(|number| format!("{number}"));
+    let mut table = table("registrations", names.iter().map(String::as_str));
+    let [round_trips, registrations] = times(&sources)?;
+    table.add_row([vec!["ns for a round trip".into()], compare(&round_trips)].concat());
+    let first = "ns to register + deregister one more".to_string();
+    table.add_row([vec![first], compare(&registrations)].concat());
+    let first = "bytes in the kernel for each".to_string();
+    table.add_row([vec![first], compare(&memory)].concat());
+    println!("{table}\n");
+
+    // The kernel lets registrations take 4 % of the memory.
+    let watches = fs::read_to_string("/proc/sys/fs/epoll/max_user_watches")?;
+    let watches: f64 = watches.trim().parse().map_err(Error::other)?;
+    let figure = meminfo("MemTotal:")? / 25.0 / watches;
+    println!("max_user_watches is {watches}: the kernel reckons with {figure:.0} bytes for each");
+    let connection = Quartiles::of(connection).format(0);
+    println!("one end of an idle TCP connection, registered: {connection} bytes in the kernel");
+    Ok(())
+}
+
+/// Returns nanoseconds for one round trip, and for one registration more: a row for each number, a
+/// column for each round.
+fn times(sources: &[UnixStream]) -> io::Result<[Vec<Vec<f64>>; 2]> {
+    let mut queues = Vec::new();
+    for number in NUMBERS {
+        let queue = Poll::new()?;
+        register_all(&queue, &sources[..number])?;
+        queues.push(queue);
+    }
+    let (mut ours, mut theirs) = UnixStream::pair()?;
+    let mut events = Events::with_capacity(1024);
+    let mut times = [(); 2].map(|()| vec![Vec::new(); NUMBERS.len()]);
+    for round in 0..ROUNDS {
+        for turn in 0..NUMBERS.len() {
+            let at = (round + turn) % NUMBERS.len();
+            let queue = &mut queues[at];
+            queue.registry().register(&ours, 1, Interest::READABLE)?;
+            let start = Instant::now();
+            for _ in 0..TIMES_A_ROUND {
+                theirs.write_all(&[1])?;
+                queue.poll(&mut events, None)?;
+                assert_eq!(events.len(), 1);
+                ours.read_exact(&mut [0])?;
+            }
+            times[0][at].push(each(start));
+            queue.registry().deregister(&ours)?;
+            let start = Instant::now();
+            for _ in 0..TIMES_A_ROUND {
+                queue.registry().register(&ours, 1, Interest::READABLE)?;
+                queue.registry().deregister(&ours)?;
+            }
+            times[1][at].push(each(start));
+        }
+    }
+    Ok(times)
+}
+
+fn each(start: Instant) -> f64 {
+    start.elapsed().as_nanos() as f64 / TIMES_A_ROUND as f64
+}
+
+fn register_all(queue: &Poll, sources: &[UnixStream]) -> io::Result<()> {
+    for source in sources {
+        queue.registry().register(source, 0, Interest::READABLE)?;
+    }
+    Ok(())
+}
+
+/// Returns how much the kernel takes for one registration of one of `sources`, and leaves the queues
+/// that it makes for that in `kept`.
+fn registration_memory(sources: &[UnixStream], kept: &mut Vec<Poll>) -> io::Result<f64> {
+    let first = kept.len();
+    for _ in 0..MEASURED / sources.len() {
+        kept.push(Poll::new()?);
+    }
+    let before = meminfo("Slab:")?;
+    for queue in &kept[first..] {
+        register_all(queue, sources)?;
+    }
+    Ok((meminfo("Slab:")? - before) / MEASURED as f64)
+}
+
+/// Returns how much it takes for one end of a connection that is registered, and leaves the
+/// connections in `kept`.
+fn connection_memory(kept: &mut Vec<(Poll, Vec<TcpStream>)>) -> io::Result<f64> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let (poll, mut ends) = (Poll::new()?, Vec::new());
+    let before = meminfo("Slab:")?;
+    for _ in 0..CONNECTIONS {
+        ends.push(TcpStream::connect(listener.local_addr()?)?);
+        ends.push(listener.accept()?.0);
+        for end in &ends[ends.len() - 2..] {
+            poll.registry().register(end, 0, Interest::READABLE)?;
+        }
+    }
+    let taken = (meminfo("Slab:")? - before) / ends.len() as f64;
+    kept.push((poll, ends));
+    Ok(taken)
+}
+
+/// Returns a line of /proc/meminfo in bytes. What the kernel's objects take is its "Slab".
+fn meminfo(name: &str) -> io::Result<f64> {
+    let text = fs::read_to_string("/proc/meminfo")?;
+    let mut lines = text.lines();
+    let kb = lines.find_map(|line| line.strip_prefix(name)?.strip_suffix("kB"));
+    let kb: Option<f64> = kb.and_then(|kb| kb.trim().parse().ok());
+    kb.map(|kb| kb * 1024.0)
+        .ok_or_else(|| Error::other(format!("no {name} in /proc/meminfo")))
+}
