@@ -42,7 +42,7 @@
 
 use crate::{ffi, Event, Events, Interest, Poll, Token, Waker};
 use std::collections::BTreeSet;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, BufWriter, ErrorKind, Read, Write};
 use std::mem;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::raw::c_int;
@@ -125,7 +125,7 @@ impl DelayServer {
     }
 
     /// Serves until a [stopper](DelayServer::stopper) is woken, and writes a line to `log` for each
-    /// request when it comes in.
+    /// request that has come in, before it sleeps again.
     ///
     /// # Errors
     ///
@@ -133,7 +133,7 @@ impl DelayServer {
     /// server.
     pub fn run(mut self, log: impl Write) -> io::Result<()> {
         let mut log = Log {
-            out: log,
+            out: BufWriter::new(log),
             requests: 0,
             warned: false,
         };
@@ -142,6 +142,7 @@ impl DelayServer {
             let nearest = self.timers.iter().next().map(|&(deadline, _)| deadline);
             let nearest = nearest.into_iter().chain(self.resting).min();
             let timeout = nearest.map(|time| time.saturating_duration_since(Instant::now()));
+            let _ = log.out.flush(); // The lines of a round in one write, ahead of the sleep.
             self.poll.poll(&mut events, timeout)?;
             for event in &events {
                 match event.token() {
@@ -252,7 +253,7 @@ impl DelayServer {
 }
 
 struct Log<W: Write> {
-    out: W,
+    out: BufWriter<W>,
     requests: u64,
     warned: bool,
 }

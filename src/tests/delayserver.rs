@@ -134,6 +134,7 @@ fn logs_each_request_when_it_comes_in_and_keeps_the_terminal_safe() {
     server.answers(&get("/no/request"));
     server.answers(&get("/1/end"));
     let expected = "#1 - 60000ms: slow\n#2 - 0ms: \\u{1b}[2J\\n\n#3 - 1ms: end\n";
+    until("three lines", || server.log().lines().count() == 3);
     assert_eq!(server.log(), expected);
 }
 
