@@ -17,8 +17,9 @@
 //! than one head and one answer, 8 KiB each.
 //!
 //! A client that shuts down its sending side while it waits may want its answer still, or be gone:
-//! the kernel reports the same. Only sending tells. So the head of the answer goes out at once, ahead
-//! of the body, and a client that is gone replies to it with a reset, which frees its place.
+//! the kernel reports the same. And of one that has sent more than the server takes, the kernel cannot
+//! report the end. Only sending tells. So the head of the answer goes out at once, ahead of the body,
+//! and a client that is gone replies to it with a reset, which frees its place.
 //!
 //! ```
 //! use epollet::delayserver::DelayServer;
@@ -130,7 +131,7 @@ impl DelayServer {
     /// # Errors
     ///
     /// Those of [`Poll::poll`]. Whatever happens to one client, or to `log`, does not end the
-    /// server.
+    /// server; but where writing to `log` blocks, all clients wait for it.
     pub fn run(mut self, log: impl Write) -> io::Result<()> {
         let mut log = Log {
             out: BufWriter::new(log),
@@ -139,10 +140,11 @@ impl DelayServer {
         };
         let mut events = Events::with_capacity(1024);
         loop {
+            // The lines of a round in one write, and ahead of the clock, for it may take its time.
+            let _ = log.out.flush();
             let nearest = self.timers.iter().next().map(|&(deadline, _)| deadline);
             let nearest = nearest.into_iter().chain(self.resting).min();
             let timeout = nearest.map(|time| time.saturating_duration_since(Instant::now()));
-            let _ = log.out.flush(); // The lines of a round in one write, ahead of the sleep.
             self.poll.poll(&mut events, timeout)?;
             for event in &events {
                 match event.token() {
@@ -396,7 +398,8 @@ impl Client {
                     self.enter(State::Send, now.checked_add(SEND_TIME));
                 }
                 State::Delay => {
-                    if self.shut {
+                    // The end of who has sent more than fits waits behind it, unseen.
+                    if self.shut || self.room() == 0 {
                         self.released = self.head_len;
                     }
                     return self.flush().is_ok();

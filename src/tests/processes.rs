@@ -162,18 +162,23 @@ fn start_signal_storm() {
     }
 }
 
-/// Where each signal began the wait anew, it would never end.
+/// A wait that signals stretch is too long each time; one that a busy machine holds up is not.
 #[test]
-fn a_signal_storm_neither_ends_a_timeout_early_nor_stretches_it_for_ever() {
+fn a_signal_storm_neither_ends_a_timeout_early_nor_stretches_it() {
     for timeout in [Duration::from_millis(150), Duration::from_micros(150_500)] {
         in_child(|| {
             let mut poll = Poll::new().unwrap();
             let mut events = Events::with_capacity(1);
             start_signal_storm();
-            let start = Instant::now();
-            poll.poll(&mut events, Some(timeout)).unwrap();
-            assert!(start.elapsed() >= timeout, "{:?}", start.elapsed());
-            assert!(events.is_empty());
+            let mut shortest = Duration::MAX;
+            for _ in 0..5 {
+                let start = Instant::now();
+                poll.poll(&mut events, Some(timeout)).unwrap();
+                shortest = shortest.min(start.elapsed());
+                assert!(shortest >= timeout, "{shortest:?}");
+                assert!(events.is_empty());
+            }
+            assert!(shortest < timeout * 3 / 2, "{shortest:?}");
             assert!(SIGNALS.load(Ordering::Relaxed) > 1, "there was a storm");
         });
     }
@@ -397,6 +402,35 @@ fn a_client_that_leaves_with_more_in_the_pipeline_than_is_read_frees_its_place_a
     await_descriptors(&server, empty + 1);
     drop(client);
     await_descriptors(&server, empty);
+}
+
+/// Its end of stream cannot reach a server whose buffers it has filled.
+#[test]
+fn a_client_that_leaves_with_all_buffers_full_frees_its_place_at_once() {
+    let server = ServerProcess::start();
+    let empty = server.descriptors();
+    let mut client = server.ask("/3600000/late");
+    client.set_nonblocking(true).unwrap();
+    while fill(&mut client) > 0 {
+        server.catch_up();
+    }
+    await_descriptors(&server, empty + 1);
+    drop(client);
+    await_descriptors(&server, empty);
+}
+
+#[test]
+fn a_client_that_does_not_close_after_its_last_answer_is_closed() {
+    let server = ServerProcess::start();
+    let empty = server.descriptors();
+    let mut client = TcpStream::connect(server.address).unwrap();
+    client.set_read_timeout(Some(LONG)).unwrap();
+    client.write_all(b"GET /0/a HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with("\r\n\r\na"));
+    await_descriptors(&server, empty);
+    drop(client);
 }
 
 #[test]

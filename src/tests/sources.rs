@@ -24,13 +24,13 @@ fn becomes_readable(source: &impl AsFd, act: impl FnOnce()) {
 }
 
 #[test]
-fn a_tcp_stream() {
+fn a_tcp_stream_becomes_readable() {
     let (ours, mut theirs) = tcp_pair();
     becomes_readable(&ours, || theirs.write_all(b"a").unwrap());
 }
 
 #[test]
-fn a_udp_socket() {
+fn a_udp_socket_becomes_readable() {
     let ours = UdpSocket::bind("127.0.0.1:0").unwrap();
     let theirs = UdpSocket::bind("127.0.0.1:0").unwrap();
     becomes_readable(&ours, || {
@@ -39,13 +39,13 @@ fn a_udp_socket() {
 }
 
 #[test]
-fn a_unix_stream() {
+fn a_unix_stream_becomes_readable() {
     let (ours, mut theirs) = pair();
     becomes_readable(&ours, || theirs.write_all(b"a").unwrap());
 }
 
 #[test]
-fn a_unix_datagram_socket() {
+fn a_unix_datagram_socket_becomes_readable() {
     let (ours, theirs) = UnixDatagram::pair().unwrap();
     becomes_readable(&ours, || {
         theirs.send(b"a").unwrap();
@@ -53,13 +53,13 @@ fn a_unix_datagram_socket() {
 }
 
 #[test]
-fn a_pipe() {
+fn a_pipe_becomes_readable() {
     let (reader, mut writer) = pipe();
     becomes_readable(&reader, || writer.write_all(b"a").unwrap());
 }
 
 #[test]
-fn an_eventfd() {
+fn an_eventfd_becomes_readable() {
     // SAFETY: no pointer.
     let eventfd = fd(unsafe { crate::ffi::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) });
     let eventfd = File::from(eventfd);
@@ -72,7 +72,7 @@ fn an_eventfd() {
 }
 
 #[test]
-fn a_timerfd() {
+fn a_timerfd_becomes_readable() {
     const CLOCK_MONOTONIC: i32 = 1;
     // SAFETY: no pointer.
     let timer = fd(unsafe { c::timerfd_create(CLOCK_MONOTONIC, CLOEXEC) });
@@ -89,7 +89,7 @@ fn a_timerfd() {
 }
 
 #[test]
-fn an_inotify_watch() {
+fn an_inotify_watch_becomes_readable() {
     const IN_CREATE: u32 = 0x100;
     let directory = std::env::temp_dir().join(format!("epollet-{}", std::process::id()));
     std::fs::create_dir(&directory).unwrap();
@@ -105,7 +105,7 @@ fn an_inotify_watch() {
 }
 
 #[test]
-fn a_terminal() {
+fn a_terminal_becomes_readable() {
     const TIOCSPTLCK: u64 = 0x4004_5431;
     const TIOCGPTN: u64 = 0x8004_5430;
     const O_NOCTTY: i32 = 0o400;
