@@ -4,12 +4,14 @@
 //! cargo run --release --manifest-path examples/peers/Cargo.toml
 //! ```
 //!
-//! The libraries take turns of some milliseconds. A ratio is that of one turn to the bare turn of
+//! All of it runs on one core: where the scheduler puts the two threads of a wake would decide how
+//! long that takes. The libraries take turns of some milliseconds. A ratio is that of one turn to the bare turn of
 //! the same round, so that what else the machine does falls on both; the table shows the median of
 //! the rounds and, in brackets, the quartiles.
 
 use peers::report::{compare, table, Quartiles};
 use peers::scenario::{idle, Run, Scenario, LIBRARIES};
+use rustix::thread::{sched_getcpu, sched_setaffinity, CpuSet};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -23,6 +25,9 @@ const TIMEOUTS: [Duration; 4] = [
 ];
 
 fn main() -> io::Result<()> {
+    let mut core = CpuSet::new();
+    core.set(sched_getcpu());
+    sched_setaffinity(None, &core)?;
     println!("{} idle registrations\n", idle().len());
 
     let names = LIBRARIES.map(|library| library.name);

@@ -3,7 +3,7 @@
 
 use crate::queue::{Bare, Epollet, Mio, Polling, Queue, Rustix};
 use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
-use std::io::{self, Read, Write};
+use std::io::{self, Error, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::OnceLock;
 use std::thread;
@@ -230,6 +230,16 @@ pub fn idle() -> &'static [UnixStream] {
         let pairs = (0..room.min(9000) / 2).map(|_| UnixStream::pair().expect("a pair"));
         pairs.flat_map(|(a, b)| [a, b]).collect()
     })
+}
+
+/// Raises the limit as far as it may be raised, which has to be to `wanted` at least.
+pub fn want_descriptors(wanted: usize) -> io::Result<()> {
+    match raise_descriptor_limit() {
+        limit if limit < wanted => Err(Error::other(format!(
+            "this takes {wanted} descriptors, and the limit is {limit}: see `ulimit -Hn`"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Raises the limit as far as it may be raised, and returns it.

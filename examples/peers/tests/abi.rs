@@ -53,7 +53,10 @@ fn event_lies_in_memory_as_epoll_event_does() {
     assert_eq!(size_of::<Event>(), size_of::<epoll_event>());
     // On i686 glibc packs it without need: nothing moves, for a u64 is aligned to 4 bytes there.
     #[cfg(not(target_arch = "x86"))]
-    assert_eq!(std::mem::align_of::<Event>(), std::mem::align_of::<epoll_event>());
+    assert_eq!(
+        std::mem::align_of::<Event>(),
+        std::mem::align_of::<epoll_event>()
+    );
     assert_eq!(offset_of!(Event, events), offset_of!(epoll_event, events));
     assert_eq!(offset_of!(Event, data), offset_of!(epoll_event, u64));
 }
@@ -67,7 +70,10 @@ fn timespec_is_two_64_bit_numbers() {
     #[cfg(target_pointer_width = "64")]
     {
         use libc::timespec;
-        assert_eq!(std::mem::align_of::<Timespec>(), std::mem::align_of::<timespec>());
+        assert_eq!(
+            std::mem::align_of::<Timespec>(),
+            std::mem::align_of::<timespec>()
+        );
         assert_eq!(offset_of!(Timespec, tv_sec), offset_of!(timespec, tv_sec));
         assert_eq!(offset_of!(Timespec, tv_nsec), offset_of!(timespec, tv_nsec));
     }

@@ -9,7 +9,7 @@ use epollet::delayserver::DelayServer;
 use epollet::ffi::EPOLLIN;
 use epollet::{Events, Poll};
 use peers::load::Load;
-use peers::scenario::raise_descriptor_limit;
+use peers::scenario::{raise_descriptor_limit, want_descriptors};
 use peers::server::{announce, Server};
 use slab::Slab;
 use std::io::{self, Error, Read, Write};
@@ -23,9 +23,13 @@ const SERVERS: [&str; 4] = ["epollet", "actix-web", "actix-web, 1 worker", "bare
 
 const BUSY: Load = Load {
     connections: 64,
-    requests: 40_000,
+    requests: 100_000,
     request: b"GET /0/hello HTTP/1.1\r\nhost: localhost\r\n\r\n",
     is_answer: |bytes| bytes.starts_with(b"HTTP/1.1 200") && bytes.ends_with(b"\r\n\r\nhello"),
+};
+const CROWD: Load = Load {
+    connections: 8_000,
+    ..BUSY
 };
 const WAITING: Load = Load {
     connections: 8_000,
@@ -48,7 +52,7 @@ fn main() -> io::Result<()> {
 }
 
 fn measure() -> io::Result<()> {
-    raise_descriptor_limit();
+    want_descriptors(8_100)?;
     let mut table = BUSY.compare(&SERVERS, 10)?;
     let mut row = vec!["peak kB, 8,000 connections waiting 1 s".to_string()];
     let mut first = None;
@@ -62,7 +66,7 @@ fn measure() -> io::Result<()> {
     }
     row.push("-".into());
     table.add_row(row);
-    println!("{table}");
+    println!("{table}\n\n{}", CROWD.compare(&SERVERS, 5)?);
     Ok(())
 }
 

@@ -7,7 +7,7 @@
 
 use epollet::{Events, Interest, Poll};
 use peers::report::{compare, table, Quartiles};
-use peers::scenario::raise_descriptor_limit;
+use peers::scenario::want_descriptors;
 use std::fs;
 use std::io::{self, Error, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -22,9 +22,7 @@ const MEASURED: usize = 20_000;
 const CONNECTIONS: usize = 500;
 
 fn main() -> io::Result<()> {
-    if raise_descriptor_limit() < 19_000 {
-        return Err(Error::other("it takes 19,000 descriptors: `ulimit -n`"));
-    }
+    want_descriptors(20_000)?;
     // Idle, each of them, for the whole time.
     let pairs = (0..NUMBERS[3] / 2).map(|_| UnixStream::pair());
     let pairs = pairs.collect::<io::Result<Vec<_>>>()?;
@@ -61,8 +59,8 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// Returns nanoseconds for one round trip, and for one registration more: a row for each number, a
-/// column for each round.
+/// Returns nanoseconds for one round trip, and to register and deregister one source more: a row for
+/// each number, a column for each round.
 fn times(sources: &[UnixStream]) -> io::Result<[Vec<Vec<f64>>; 2]> {
     let mut queues = Vec::new();
     for number in NUMBERS {
@@ -141,7 +139,8 @@ fn connection_memory(kept: &mut Vec<(Poll, Vec<TcpStream>)>) -> io::Result<f64> 
     Ok(taken)
 }
 
-/// Returns a line of /proc/meminfo in bytes. What the kernel's objects take is its "Slab".
+/// Returns a line of /proc/meminfo in bytes. "Slab" is what all objects in the kernel take, whoever
+/// has made them.
 fn meminfo(name: &str) -> io::Result<f64> {
     let text = fs::read_to_string("/proc/meminfo")?;
     let mut lines = text.lines();
