@@ -19,7 +19,8 @@
 //! A client that shuts down its sending side while it waits may want its answer still, or be gone:
 //! the kernel reports the same. And of one that has sent more than the server takes, the kernel cannot
 //! report the end. Only sending tells. So the head of the answer goes out at once, ahead of the body,
-//! and a client that is gone replies to it with a reset, which frees its place.
+//! and a client that is gone replies to it with a reset, which frees its place. (One that takes the
+//! head, and then leaves, is noticed when its answer is due.)
 //!
 //! ```
 //! use epollet::delayserver::DelayServer;
@@ -187,6 +188,8 @@ impl DelayServer {
 
     fn admit(&mut self, stream: TcpStream) -> io::Result<()> {
         stream.set_nonblocking(true)?;
+        // Or the body waits until the client has acknowledged the head that went out ahead of it.
+        stream.set_nodelay(true)?;
         let client = Client::new(stream);
         let token = self.free.last().copied().unwrap_or(self.clients.len());
         self.poll
@@ -398,7 +401,7 @@ impl Client {
                     self.enter(State::Send, now.checked_add(SEND_TIME));
                 }
                 State::Delay => {
-                    // The end of who has sent more than fits waits behind it, unseen.
+                    // Behind a full buffer, the end of the stream is not seen.
                     if self.shut || self.room() == 0 {
                         self.released = self.head_len;
                     }

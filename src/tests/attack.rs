@@ -173,6 +173,30 @@ fn answers_on_their_way_outlive_what_the_client_sends_behind_its_last_request() 
     assert!(answers.ends_with("\r\n\r\nlast"));
 }
 
+/// With more behind a request than the server takes, the head of its answer goes out ahead of the
+/// body. A client in a conversation acknowledges it after 40 ms, which the body must not wait for.
+#[test]
+fn an_answer_in_two_pieces_is_not_held_up_between_them() {
+    let server = Server::start();
+    let mut client = server.connect();
+    for _ in 0..30 {
+        client.write_all(b"GET /0/a HTTP/1.1\r\n\r\n").unwrap();
+        read_answer(&mut client);
+    }
+    let long = format!("GET /0/b HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(8000));
+    let requests = ["GET /10/a HTTP/1.1\r\n\r\n", &long, &long].concat();
+    let mut shortest = Duration::MAX;
+    for _ in 0..10 {
+        let start = Instant::now();
+        client.write_all(requests.as_bytes()).unwrap();
+        assert_eq!(body(&read_answer(&mut client)), "a");
+        shortest = shortest.min(start.elapsed());
+        assert_eq!(body(&read_answer(&mut client)), "b");
+        assert_eq!(body(&read_answer(&mut client)), "b");
+    }
+    assert!(shortest < Duration::from_millis(35), "{shortest:?}");
+}
+
 #[test]
 fn a_client_that_does_not_take_its_answers_is_cut_off_after_ten_seconds() {
     let server = Server::start();

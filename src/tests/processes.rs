@@ -404,7 +404,8 @@ fn a_client_that_leaves_with_more_in_the_pipeline_than_is_read_frees_its_place_a
     await_descriptors(&server, empty);
 }
 
-/// Its end of stream cannot reach a server whose buffers it has filled.
+/// Its end of stream cannot reach a server whose buffers it has filled; but it leaves with the head of
+/// its answer unread, and that makes its end a reset.
 #[test]
 fn a_client_that_leaves_with_all_buffers_full_frees_its_place_at_once() {
     let server = ServerProcess::start();

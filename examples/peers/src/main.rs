@@ -5,7 +5,9 @@
 //! ```
 //!
 //! All of it runs on one core: where the scheduler puts the two threads of a wake would decide how
-//! long that takes. The libraries take turns of some milliseconds. A ratio is that of one turn to the bare turn of
+//! long that takes.
+//!
+//! The libraries take turns of some milliseconds. A ratio is that of one turn to the bare turn of
 //! the same round, so that what else the machine does falls on both; the table shows the median of
 //! the rounds and, in brackets, the quartiles.
 
