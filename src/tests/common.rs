@@ -3,12 +3,13 @@
 #![allow(dead_code)] // No test target uses all of it.
 
 use epollet::{Event, Events, Interest, Poll, Token};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::raw::c_void;
 use std::os::unix::io::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,17 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(start.elapsed() < LONG, "not within {LONG:?}: {what}");
         thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Waits until a process or a thread is stopped (T) or sleeps (S), as its `stat` in /proc says: the
+/// state is the letter behind the name in brackets.
+pub fn await_state(stat: impl AsRef<Path>, state: char) {
+    let wanted = format!(") {state} ");
+    until(&format!("state {state}"), || {
+        let stat = fs::read_to_string(&stat).unwrap();
+        assert!(!stat.contains(") Z "), "it has ended");
+        stat.contains(&wanted)
+    });
 }
 
 pub fn tokens(events: &[Event]) -> Vec<Token> {

@@ -313,9 +313,14 @@ impl ServerProcess {
         }
     }
 
-    fn ask(&self, path: &str) -> TcpStream {
-        let mut stream = TcpStream::connect(self.address).unwrap();
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(LONG)).unwrap();
+        stream
+    }
+
+    fn ask(&self, path: &str) -> TcpStream {
+        let mut stream = self.connect();
         write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
         stream
     }
@@ -424,8 +429,7 @@ fn a_client_that_leaves_with_all_buffers_full_frees_its_place_at_once() {
 fn a_client_that_does_not_close_after_its_last_answer_is_closed() {
     let server = ServerProcess::start();
     let empty = server.descriptors();
-    let mut client = TcpStream::connect(server.address).unwrap();
-    client.set_read_timeout(Some(LONG)).unwrap();
+    let mut client = server.connect();
     client.write_all(b"GET /0/a HTTP/1.0\r\n\r\n").unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).unwrap();
@@ -453,7 +457,7 @@ fn ten_thousand_pipelined_requests_that_nobody_reads_take_neither_memory_nor_tim
     let server = ServerProcess::start();
     server.catch_up();
     let before = server.resident_kb();
-    let mut client = TcpStream::connect(server.address).unwrap();
+    let mut client = server.connect();
     client.set_nonblocking(true).unwrap();
     let message = "x".repeat(4000);
     let mut requests = Vec::new();
@@ -486,7 +490,6 @@ fn ten_thousand_pipelined_requests_that_nobody_reads_take_neither_memory_nor_tim
 
     // Now the rest goes out, while the answers come in.
     client.set_nonblocking(false).unwrap();
-    client.set_read_timeout(Some(LONG)).unwrap();
     let mut writer = client.try_clone().unwrap();
     thread::scope(|scope| {
         scope.spawn(|| writer.write_all(&requests[sent..]).unwrap());

@@ -435,17 +435,6 @@ fn signal(child: &Child, name: &str) {
         .success());
 }
 
-/// Waits until a process is stopped (T) or sleeps (S).
-fn await_state(child: &Child, state: char) {
-    let wanted = format!(") {state} ");
-    let stat = format!("/proc/{}/stat", child.id());
-    common::until(&format!("state {state}"), || {
-        let stat = std::fs::read_to_string(&stat).unwrap();
-        assert!(!stat.contains(") Z "), "it has ended");
-        stat.contains(&wanted)
-    });
-}
-
 #[test]
 fn it_survives_being_stopped_and_continued() {
     let address = delay_server().to_string();
@@ -454,11 +443,12 @@ fn it_survives_being_stopped_and_continued() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
+    let stat = format!("/proc/{}/stat", child.id());
     for _ in 0..3 {
         signal(&child, "-STOP");
-        await_state(&child, 'T');
+        common::await_state(&stat, 'T');
         signal(&child, "-CONT");
-        await_state(&child, 'S');
+        common::await_state(&stat, 'S');
     }
     let mut text = String::new();
     child

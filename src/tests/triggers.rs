@@ -213,10 +213,7 @@ fn second_queue_reports(interest: i32) -> i32 {
     let stat = std::path::Path::new("/proc")
         .join(told.recv().unwrap())
         .join("stat");
-    // The state is the letter behind the name in brackets: S for sleeping.
-    until("the first queue sleeps", || {
-        fs::read_to_string(&stat).unwrap().contains(") S ")
-    });
+    await_state(stat, 'S');
     theirs.write_all(b"a").unwrap();
     assert_eq!(tokens(&sleeper.join().unwrap()), [1]);
     bits(&mut second)

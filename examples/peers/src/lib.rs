@@ -6,7 +6,7 @@
 //! | [`scenario`] | the work that is measured, the same for each of them |
 //! | [`server`] | a server in a child process, and what it costs |
 //! | [`load`] | the client that loads it |
-//! | [`report`] | quartiles, and tables of them |
+//! | [`report`] | the order of turns, quartiles, and tables of them |
 
 pub mod load;
 pub mod queue;

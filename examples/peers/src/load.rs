@@ -1,6 +1,6 @@
 //! The client: some connections, on each of them one request at a time. It is a program on epollet.
 
-use crate::report::{compare, table};
+use crate::report::{compare, table, turns};
 use crate::server::Server;
 use comfy_table::Table;
 use epollet::{Events, Interest, Poll};
@@ -75,8 +75,7 @@ impl Load {
         let mut costs = vec![Vec::new(); names.len()];
         for round in 0..rounds {
             eprintln!("round {} of {rounds}", round + 1);
-            for turn in 0..names.len() {
-                let at = (round + turn) % names.len();
+            for at in turns(round, names.len()) {
                 let before = servers[at].cpu_time()?;
                 let time = self
                     .run(servers[at].address)

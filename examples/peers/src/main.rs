@@ -11,7 +11,7 @@
 //! the same round, so that what else the machine does falls on both; the table shows the median of
 //! the rounds and, in brackets, the quartiles.
 
-use peers::report::{compare, table, Quartiles};
+use peers::report::{compare, table, turns, Quartiles};
 use peers::scenario::{idle, Run, Scenario, LIBRARIES};
 use rustix::thread::{sched_getcpu, sched_setaffinity, CpuSet};
 use std::io;
@@ -59,8 +59,7 @@ fn measure(scenario: Scenario) -> io::Result<Vec<String>> {
     // One row for each library, one column for each round: nanoseconds for one time.
     let mut times = vec![Vec::new(); runs.len()];
     for round in 0..ROUNDS {
-        for turn in 0..runs.len() {
-            let library = (round + turn) % runs.len();
+        for library in turns(round, runs.len()) {
             let start = Instant::now();
             runs[library](per_turn)?;
             times[library].push(start.elapsed().as_nanos() as f64 / per_turn as f64);

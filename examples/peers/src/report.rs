@@ -1,4 +1,4 @@
-//! Quartiles, and the tables that the programs end with.
+//! The order of turns, quartiles, and the tables that the programs end with.
 
 use comfy_table::{presets, CellAlignment, Table};
 
@@ -26,6 +26,11 @@ impl Quartiles {
         let Quartiles { low, median, high } = self;
         format!("{median:.decimals$} ({low:.decimals$} .. {high:.decimals$})")
     }
+}
+
+/// The order in which `count` of them take their turns in a round: each round begins with another.
+pub fn turns(round: usize, count: usize) -> impl Iterator<Item = usize> {
+    (0..count).map(move |turn| (round + turn) % count)
 }
 
 /// Returns a cell for each row of `samples`: its median and, but for the first row, its ratio to the

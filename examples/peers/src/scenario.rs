@@ -124,7 +124,7 @@ fn prepare<Q: Queue>(scenario: Scenario) -> io::Result<Run> {
 }
 
 #[inline(never)]
-fn round_trip<Q: Queue>(
+pub fn round_trip<Q: Queue>(
     queue: &mut Q,
     mut ours: &UnixStream,
     mut theirs: &UnixStream,
@@ -177,7 +177,7 @@ fn many_events<Q: Queue>(
 }
 
 #[inline(never)]
-fn register<Q: Queue>(queue: &Q, source: &UnixStream, n: usize) -> io::Result<()> {
+pub fn register<Q: Queue>(queue: &Q, source: &UnixStream, n: usize) -> io::Result<()> {
     for token in 0..n {
         queue.register(source, token)?;
         queue.deregister(source)?;
@@ -227,19 +227,28 @@ pub fn idle() -> &'static [UnixStream] {
     static IDLE: OnceLock<Vec<UnixStream>> = OnceLock::new();
     IDLE.get_or_init(|| {
         let room = raise_descriptor_limit().saturating_sub(500);
-        let pairs = (0..room.min(9000) / 2).map(|_| UnixStream::pair().expect("a pair"));
-        pairs.flat_map(|(a, b)| [a, b]).collect()
+        streams(room.min(9000)).expect("the limit leaves room")
     })
+}
+
+/// Makes so many streams, in pairs.
+pub fn streams(number: usize) -> io::Result<Vec<UnixStream>> {
+    let mut streams = Vec::new();
+    for _ in 0..number / 2 {
+        streams.extend(<[UnixStream; 2]>::from(UnixStream::pair()?));
+    }
+    Ok(streams)
 }
 
 /// Raises the limit as far as it may be raised, which has to be to `wanted` at least.
 pub fn want_descriptors(wanted: usize) -> io::Result<()> {
-    match raise_descriptor_limit() {
-        limit if limit < wanted => Err(Error::other(format!(
+    let limit = raise_descriptor_limit();
+    if limit < wanted {
+        return Err(Error::other(format!(
             "this takes {wanted} descriptors, and the limit is {limit}: see `ulimit -Hn`"
-        ))),
-        _ => Ok(()),
+        )));
     }
+    Ok(())
 }
 
 /// Raises the limit as far as it may be raised, and returns it.

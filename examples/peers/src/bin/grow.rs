@@ -5,11 +5,12 @@
 //! cargo run --release --manifest-path examples/peers/Cargo.toml --bin grow
 //! ```
 
-use epollet::{Events, Interest, Poll};
-use peers::report::{compare, table, Quartiles};
-use peers::scenario::want_descriptors;
+use epollet::{Interest, Poll};
+use peers::queue::{Epollet, Queue};
+use peers::report::{compare, table, turns, Quartiles};
+use peers::scenario::{register, round_trip, streams, want_descriptors};
 use std::fs;
-use std::io::{self, Error, Read, Write};
+use std::io::{self, Error};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
@@ -24,9 +25,7 @@ const CONNECTIONS: usize = 500;
 fn main() -> io::Result<()> {
     want_descriptors(20_000)?;
     // Idle, each of them, for the whole time.
-    let pairs = (0..NUMBERS[3] / 2).map(|_| UnixStream::pair());
-    let pairs = pairs.collect::<io::Result<Vec<_>>>()?;
-    let sources: Vec<UnixStream> = pairs.into_iter().flat_map(|(a, b)| [a, b]).collect();
+    let sources = streams(NUMBERS[3])?;
 
     // Memory first, and nothing is given back meanwhile: the kernel would keep it for the next ones.
     let mut kept = (Vec::new(), Vec::new());
@@ -64,32 +63,24 @@ fn main() -> io::Result<()> {
 fn times(sources: &[UnixStream]) -> io::Result<[Vec<Vec<f64>>; 2]> {
     let mut queues = Vec::new();
     for number in NUMBERS {
-        let queue = Poll::new()?;
-        register_all(&queue, &sources[..number])?;
+        let queue = Epollet::new()?;
+        for source in &sources[..number] {
+            queue.register(source, 0)?;
+        }
         queues.push(queue);
     }
-    let (mut ours, mut theirs) = UnixStream::pair()?;
-    let mut events = Events::with_capacity(1024);
+    let (ours, theirs) = UnixStream::pair()?;
     let mut times = [(); 2].map(|()| vec![Vec::new(); NUMBERS.len()]);
     for round in 0..ROUNDS {
-        for turn in 0..NUMBERS.len() {
-            let at = (round + turn) % NUMBERS.len();
+        for at in turns(round, NUMBERS.len()) {
             let queue = &mut queues[at];
-            queue.registry().register(&ours, 1, Interest::READABLE)?;
+            queue.register(&ours, 1)?;
             let start = Instant::now();
-            for _ in 0..TIMES_A_ROUND {
-                theirs.write_all(&[1])?;
-                queue.poll(&mut events, None)?;
-                assert_eq!(events.len(), 1);
-                ours.read_exact(&mut [0])?;
-            }
+            round_trip(queue, &ours, &theirs, TIMES_A_ROUND)?;
             times[0][at].push(each(start));
-            queue.registry().deregister(&ours)?;
+            queue.deregister(&ours)?;
             let start = Instant::now();
-            for _ in 0..TIMES_A_ROUND {
-                queue.registry().register(&ours, 1, Interest::READABLE)?;
-                queue.registry().deregister(&ours)?;
-            }
+            register(queue, &ours, TIMES_A_ROUND)?;
             times[1][at].push(each(start));
         }
     }
@@ -98,13 +89,6 @@ fn times(sources: &[UnixStream]) -> io::Result<[Vec<Vec<f64>>; 2]> {
 
 fn each(start: Instant) -> f64 {
     start.elapsed().as_nanos() as f64 / TIMES_A_ROUND as f64
-}
-
-fn register_all(queue: &Poll, sources: &[UnixStream]) -> io::Result<()> {
-    for source in sources {
-        queue.registry().register(source, 0, Interest::READABLE)?;
-    }
-    Ok(())
 }
 
 /// Returns how much the kernel takes for one registration of one of `sources`, and leaves the queues
@@ -116,7 +100,9 @@ fn registration_memory(sources: &[UnixStream], kept: &mut Vec<Poll>) -> io::Resu
     }
     let before = meminfo("Slab:")?;
     for queue in &kept[first..] {
-        register_all(queue, sources)?;
+        for source in sources {
+            queue.registry().register(source, 0, Interest::READABLE)?;
+        }
     }
     Ok((meminfo("Slab:")? - before) / MEASURED as f64)
 }
