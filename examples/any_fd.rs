@@ -103,7 +103,7 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-extern "C" {
+unsafe extern "C" {
     fn raise(signal: c_int) -> c_int;
     fn sigprocmask(how: c_int, set: *const c_ulong, old: *mut c_ulong) -> c_int;
     fn signalfd(fd: c_int, mask: *const c_ulong, flags: c_int) -> c_int;

@@ -142,7 +142,7 @@ const AF_INET: c_int = 2;
 const KIND: c_int = 1 | 0o4000 | 0o2000000; // SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC
 const EINPROGRESS: c_int = 115;
 
-extern "C" {
+unsafe extern "C" {
     fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int;
     fn connect(fd: c_int, address: *const u8, len: c_uint) -> c_int;
     fn listen(fd: c_int, backlog: c_int) -> c_int;

@@ -9,7 +9,7 @@
 //! Change next: a delay of 0; 10,000 requests, after `ulimit -n 20000`; ten sources that are ready.
 
 use epollet::delayserver::DelayServer;
-use epollet::{ffi::EPOLLIN, Events, Poll};
+use epollet::{Events, Poll, ffi::EPOLLIN};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::raw::{c_int, c_long, c_short, c_ulong};
 use std::os::unix::{io::AsRawFd, net::UnixDatagram};
@@ -142,7 +142,7 @@ fn number_in(file: &str, name: &str) -> usize {
 #[repr(C)]
 struct PollFd(c_int, c_short, c_short); // struct pollfd: fd, events, revents
 
-extern "C" {
+unsafe extern "C" {
     fn getrusage(who: c_int, usage: *mut c_long) -> c_int;
     fn poll(fds: *mut PollFd, count: c_ulong, timeout: c_int) -> c_int;
 }

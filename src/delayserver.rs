@@ -42,7 +42,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
-use crate::{ffi, Event, Events, Interest, Poll, Token, Waker};
+use crate::{Event, Events, Interest, Poll, Token, Waker, ffi};
 use std::collections::BTreeSet;
 use std::io::{self, BufWriter, ErrorKind, Read, Write};
 use std::mem;
@@ -63,7 +63,7 @@ const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// How many connections may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: c_int = 4096;
 
-extern "C" {
+unsafe extern "C" {
     fn listen(fd: c_int, backlog: c_int) -> c_int;
 }
 

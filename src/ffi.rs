@@ -1,94 +1,98 @@
-//! The raw bindings: what [`epoll(7)`] looks like from Rust. Names and values are the kernel's;
-//! there is no logic here.
+//! The raw bindings: the epoll calls, constants and the event struct as the C library has them.
+//! Every name is the kernel's. There is no logic here.
 //!
-//! Copy this file together with `poll.rs`; nothing else is needed.
-//!
-//! [`epoll(7)`]: https://man7.org/linux/man-pages/man7/epoll.7.html
+//! Copy this file together with `poll.rs`; the two need nothing else.
 
-#![allow(dead_code)] // A copy of this file seldom uses all of it.
+#![allow(dead_code)] // A program that copies this file seldom uses all of it.
 
+use std::ffi::{c_int, c_uint};
 use std::fmt;
-use std::os::raw::{c_int, c_long, c_uint};
 
-#[cfg(not(all(
-    target_os = "linux",
-    any(
-        target_arch = "x86_64",
-        target_arch = "x86",
-        target_arch = "aarch64",
-        target_arch = "arm",
-        target_arch = "riscv64"
-    )
-)))]
+#[cfg(any(
+    not(any(target_os = "linux", target_os = "android")),
+    any(target_arch = "mips", target_arch = "mips32r6"),
+    any(target_arch = "mips64", target_arch = "mips64r6"),
+    any(target_arch = "sparc", target_arch = "sparc64")
+))]
 compile_error!(
-    "epoll is Linux's alone, and the constants in ffi.rs are those of x86_64, x86, aarch64, arm \
-     and riscv64 (MIPS and SPARC, for two, have another O_NONBLOCK). On another system build and \
-     run this in a Linux virtual machine, in WSL 2 (Windows) or in a container: \
+    "epollet needs Linux or Android, and a processor other than MIPS and SPARC. Elsewhere, run it \
+     in a Linux virtual machine, in WSL 2 (Windows) or in a container: \
      docker run -it -v \"$PWD\":/epollet -w /epollet rust cargo run"
 );
 
-// epoll_create1(2)
+// epoll_create1(2): flags
 pub const EPOLL_CLOEXEC: i32 = 0o2000000; // O_CLOEXEC
 
-// epoll_ctl(2): what to do
+// epoll_ctl(2): operations
 pub const EPOLL_CTL_ADD: i32 = 1;
 pub const EPOLL_CTL_DEL: i32 = 2;
 pub const EPOLL_CTL_MOD: i32 = 3;
 
 // epoll_ctl(2): what to report
-/// There is something to read: data, end of file, a connection to accept.
+/// Readable: data, end of file, or a connection to accept.
 pub const EPOLLIN: i32 = 0x1;
-/// There is priority data, such as out-of-band data on TCP.
+/// Priority data, such as TCP's out-of-band byte.
 pub const EPOLLPRI: i32 = 0x2;
-/// There is room to write; or a non-blocking connect has ended.
+/// Writable: there is room to write, or a non-blocking connect has finished.
 pub const EPOLLOUT: i32 = 0x4;
-/// There is an error, or the reader of this pipe is gone. Reported whether asked for or not.
+/// An error is pending, or the read end of this pipe is closed. Part of every interest, even of 0.
 pub const EPOLLERR: i32 = 0x8;
-/// Both directions are closed, or the writer of this pipe is gone. Reported whether asked for or
-/// not.
+/// Hang-up: both directions are shut down, or the write end of this pipe is closed. Part of every
+/// interest, even of 0.
 pub const EPOLLHUP: i32 = 0x10;
-/// The peer has shut down its sending side. Data may be left to read; the end is a read of 0 bytes.
-/// See [`Event::is_read_closed`].
+/// The peer has shut down its sending side, or this side has shut down its receiving side. There
+/// may still be data to read.
 pub const EPOLLRDHUP: i32 = 0x2000;
 
 // epoll_ctl(2): how to report it
-/// Of several queues that watch this source, wake one or some, not all.
+/// Of several epoll instances that wait for this source, wake at least one, not all.
 pub const EPOLLEXCLUSIVE: i32 = 1 << 28;
-/// Report once, then rest until modified.
+/// One-shot: report once, then disable the registration until `EPOLL_CTL_MOD`.
 pub const EPOLLONESHOT: i32 = 1 << 30;
-/// Edge-triggered: report what is new, not what is there.
+/// Edge-triggered: report when something changes, not for as long as it lasts.
 pub const EPOLLET: i32 = 1 << 31;
 
-// eventfd(2)
-pub const EFD_SEMAPHORE: i32 = 0x1;
+// eventfd(2): flags
 pub const EFD_NONBLOCK: i32 = 0o4000; // O_NONBLOCK
 pub const EFD_CLOEXEC: i32 = 0o2000000; // O_CLOEXEC
 
-// syscall(2): epoll_pwait2 has this number on every architecture listed above.
-pub const SYS_EPOLL_PWAIT2: i32 = 441;
-
-// errno(3)
-pub const EPERM: i32 = 1;
-pub const ENOSYS: i32 = 38;
-
-/// What the kernel reports for one descriptor: `struct epoll_event` of [`epoll_event(3type)`].
+/// What the kernel reports about one registration: `struct epoll_event`, see
+/// [`epoll_event(3type)`].
 ///
-/// The kernel packs it on x86_64 alone (12 bytes there, with `data` at offset 4) and gives it the C
-/// layout everywhere else. `data` is 64 bits wide on every machine, a 32-bit one included: the
-/// kernel writes all of them.
+/// The kernel packs this struct on x86-64 alone, where that makes it the same 12 bytes as on 32-bit
+/// x86. `data` has 64 bits on every machine, and the kernel writes all of them.
 ///
-/// Take its parts with [`token`](Event::token) and [`bits`](Event::bits): the fields of a packed
-/// struct cannot be borrowed, which `println!` would. The constants are `i32` as in the book, so it
-/// is `event.bits() & EPOLLIN as u32`.
+/// The methods named `is_…` are hints about the moment of the report, as in mio. Reading or writing
+/// tells what is true now.
+///
+/// # Examples
+///
+/// ```
+/// use epollet::{ffi, Events, Interest, Poll};
+/// use std::os::unix::net::UnixStream;
+///
+/// let (ours, theirs) = UnixStream::pair()?;
+/// let mut poll = Poll::new()?;
+/// poll.registry().register(&ours, 4, Interest::READABLE)?;
+/// drop(theirs);
+///
+/// let mut events = Events::with_capacity(8);
+/// poll.poll(&mut events, None)?;
+/// let event = events[0];
+/// assert_eq!(event.token(), 4);
+/// assert!(event.bits() & ffi::EPOLLIN as u32 != 0);
+/// assert!(event.is_readable() && event.is_read_closed());
+/// assert_eq!(format!("{event:?}"), "Event { token: 4, events: EPOLLIN | EPOLLHUP | EPOLLRDHUP }");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 ///
 /// [`epoll_event(3type)`]: https://man7.org/linux/man-pages/man3/epoll_event.3type.html
 #[derive(Clone, Copy)]
 #[repr(C)]
 #[cfg_attr(target_arch = "x86_64", repr(packed))]
-#[doc(alias = "epoll_data")]
 pub struct Event {
-    pub events: u32,
-    pub data: u64,
+    pub(crate) events: u32,
+    pub(crate) data: u64,
 }
 
 impl Event {
@@ -97,47 +101,49 @@ impl Event {
         self.data as usize
     }
 
-    /// Returns the bits of the report: `EPOLLIN`, `EPOLLOUT` and so on, or-ed together.
+    /// Returns the reported bits: `EPOLLIN`, `EPOLLOUT` and so on, combined with `|`.
     pub fn bits(&self) -> u32 {
         self.events
     }
 
-    /// Returns true for `EPOLLIN` and `EPOLLPRI`: there is data, a connection to accept, end of
-    /// file, or priority data. Only the end of a pipe does without:
-    /// [`is_read_closed`](Event::is_read_closed).
+    /// Returns true for `EPOLLIN` and `EPOLLPRI`: there is data, end of file, a connection to
+    /// accept, or priority data.
+    ///
+    /// The end of a pipe has neither bit. See [`is_read_closed`](Event::is_read_closed).
     pub fn is_readable(&self) -> bool {
         self.has(EPOLLIN | EPOLLPRI)
     }
 
-    /// Returns true for `EPOLLOUT`: there is room to write, or a connect has ended, well or not.
+    /// Returns true for `EPOLLOUT`: there is room to write, or a non-blocking connect has
+    /// succeeded or failed.
     pub fn is_writable(&self) -> bool {
         self.has(EPOLLOUT)
     }
 
-    /// Returns true for `EPOLLPRI`: there is priority data, such as out-of-band data on TCP.
+    /// Returns true for `EPOLLPRI`: there is priority data, such as TCP's out-of-band byte.
     pub fn is_priority(&self) -> bool {
         self.has(EPOLLPRI)
     }
 
-    /// Returns true for `EPOLLERR`: an error waits. For a socket, `TcpStream::take_error` tells
-    /// which.
+    /// Returns true for `EPOLLERR`: an error is pending. The next read or write on a socket returns
+    /// it, or `take_error` does; whichever comes first clears it.
     pub fn is_error(&self) -> bool {
         self.has(EPOLLERR)
     }
 
-    /// Returns true for `EPOLLHUP`, and for `EPOLLIN` with `EPOLLRDHUP`: no more data will come
-    /// after what is there to read now.
+    /// Returns true for `EPOLLHUP`, and for `EPOLLIN` with `EPOLLRDHUP`: expect end of file behind
+    /// the data that is still to be read.
     pub fn is_read_closed(&self) -> bool {
-        // Both directions are closed, or the peer has shut down its sending half (the kernel sets
-        // IN with RDHUP).
+        // Both directions are shut down, or the sending side of the peer is (the kernel reports
+        // RDHUP with IN).
         self.has(EPOLLHUP) || (self.has(EPOLLIN) && self.has(EPOLLRDHUP))
     }
 
-    /// Returns true for `EPOLLHUP`, `EPOLLOUT` with `EPOLLERR`, and `EPOLLERR` alone: nothing can
-    /// be written any more.
+    /// Returns true for `EPOLLHUP`, for `EPOLLOUT` with `EPOLLERR`, and for `EPOLLERR` alone:
+    /// expect a write to fail.
     pub fn is_write_closed(&self) -> bool {
-        // Both directions are closed; or a write has failed; or the read end of this pipe is gone,
-        // which is ERR alone.
+        // Both directions are shut down, or a write has failed, or the read end of this pipe is
+        // closed (ERR alone).
         self.has(EPOLLHUP)
             || (self.has(EPOLLOUT) && self.has(EPOLLERR))
             || self.bits() == EPOLLERR as u32
@@ -158,7 +164,7 @@ impl fmt::Debug for Event {
     }
 }
 
-/// A set of `EPOLL*` bits, for printing.
+/// `EPOLL*` bits whose `Debug` output is their names.
 pub(super) struct Names(pub u32);
 
 impl fmt::Debug for Names {
@@ -190,28 +196,12 @@ impl fmt::Debug for Names {
     }
 }
 
-/// `struct __kernel_timespec`: 64 bits each on every machine.
-#[repr(C)]
-pub struct Timespec {
-    pub tv_sec: i64,
-    pub tv_nsec: i64,
-}
-
-/// Declares C functions in every edition: 2024 wants `unsafe extern`, a compiler before 1.82
-/// rejects it. It tells them apart by `_`, which a macro takes for an expression from edition 2024
-/// on.
-macro_rules! c_functions {
-    ($edition_2024:expr; $($functions:tt)*) => { unsafe extern "C" { $($functions)* } };
-    (_; $($functions:tt)*) => { extern "C" { $($functions)* } };
-}
-
-// Each has a manual page of its name: https://man7.org/linux/man-pages/dir_section_2.html
-c_functions! { _;
+// Each function has a manual page of its name in section 2, and returns -1 with `errno` set if it
+// fails.
+unsafe extern "C" {
     pub fn epoll_create1(flags: c_int) -> c_int;
     pub fn epoll_ctl(epfd: c_int, op: c_int, fd: c_int, event: *mut Event) -> c_int;
-    /// `timeout` is in milliseconds, -1 waits for ever.
+    /// Returns the number of events. `timeout` is in milliseconds; -1 means no timeout.
     pub fn epoll_wait(epfd: c_int, events: *mut Event, maxevents: c_int, timeout: c_int) -> c_int;
     pub fn eventfd(initval: c_uint, flags: c_int) -> c_int;
-    /// For `epoll_pwait2`, which C libraries from before 2021 do not have.
-    pub fn syscall(number: c_long, ...) -> c_long;
 }

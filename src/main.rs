@@ -1,7 +1,7 @@
 //! The program of the book's chapter: one thread sends requests to a delay server, waits for all of
 //! the answers at once, and draws what happened when.
 
-use epollet::delayserver::{printable, DelayServer};
+use epollet::delayserver::{DelayServer, printable};
 use epollet::{Event, Events, Interest, Poll, Registry, Token};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
@@ -383,7 +383,7 @@ fn draw(requests: &[Request], total: Duration) -> io::Result<()> {
 /// Returns the width of the terminal on standard output, 80 where it is none.
 fn columns() -> usize {
     const TIOCGWINSZ: c_ulong = 0x5413; // ioctl_tty(2)
-    extern "C" {
+    unsafe extern "C" {
         fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
     }
     // struct winsize

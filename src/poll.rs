@@ -1,63 +1,60 @@
 //! The event queue: a thin, safe layer over [`ffi`].
 //!
-//! It has four verbs. [`Poll::new`] makes a queue, [`Registry::register`] tells the kernel which
-//! descriptors to watch and for what, [`Poll::poll`] sleeps until some of them are ready, and
-//! [`Waker::wake`] ends that sleep from another thread. All `unsafe` code of the queue is here,
-//! each piece next to the fact that makes it right.
+//! [`Poll::new`] makes an epoll instance, [`Registry::register`] adds a source to its interest list,
+//! [`Poll::poll`] sleeps until a source is ready, and [`Waker::wake`] ends that sleep from another
+//! thread. Each of them is one system call.
 //!
-//! Copy this file together with `ffi.rs`; nothing else is needed.
+//! Copy this file together with `ffi.rs`; the two need nothing else.
 
-#![allow(dead_code)] // A copy of this file seldom uses all of it.
+#![allow(dead_code)] // A program that copies this file seldom uses all of it.
 
 use super::ffi::{self, Event};
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::ops::BitOr;
-use std::os::raw::{c_int, c_long};
-use std::os::unix::io::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::io::{self, ErrorKind, Result, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
-use std::{fmt, mem, ptr};
+use std::{ffi::c_int, fmt, fs::File, ops::BitOr};
 
-/// Says which source an event is about: you choose it at [`Registry::register`], [`Event::token`]
-/// gives it back.
+/// Tells which source an event is about: you choose it in [`Registry::register`], and
+/// [`Event::token`] returns it.
 ///
-/// Often it is the index of the source in a `Vec` of yours. Every `usize` will do.
+/// Often it is an index into a `Vec`. Any `usize` will do.
 pub type Token = usize;
 
-/// What [`Poll::poll`] fills. Its capacity is the most that one call returns:
-/// `Events::with_capacity(64)`.
+/// The buffer that [`Poll::poll`] fills. Its capacity is the largest number of events that one call
+/// returns: `Events::with_capacity(64)`.
 pub type Events = Vec<Event>;
 
-/// An event queue: an epoll instance of the kernel's, [`epoll(7)`].
+/// An event queue: an epoll instance, see [`epoll(7)`].
 ///
-/// # Level- and edge-triggered
+/// # Level-triggered and edge-triggered
 ///
-/// A source is level-triggered unless you add [`Interest::EDGE`]. Level: each poll reports it as
-/// long as there is something to read.
-///
-/// ```text
-///                 2 bytes come    1 is read    1 more comes    both are read
-/// poll reports      IN  IN  IN       IN  IN          IN  IN            -   -
-/// ```
-///
-/// Edge: one poll reports it each time that something comes, whatever there is to read.
+/// A source is level-triggered unless you add [`Interest::EDGE`]. Level-triggered: every poll
+/// reports it for as long as it is ready.
 ///
 /// ```text
-///                 2 bytes come    1 is read    1 more comes    both are read
-/// poll reports      IN  -   -        -   -           IN  -             -   -
+///                2 bytes arrive   1 is read   1 more arrives   both are read
+/// poll reports     IN  IN  IN       IN  IN        IN  IN            -   -
 /// ```
 ///
-/// **The drain rule.** After an edge-triggered report read (or write, or accept) until `WouldBlock`
-/// or end of file: what you leave behind is not reported again until something new comes. So the
-/// source has to be non-blocking, or the last read of the drain never returns. (Data, and the end
-/// of file a moment later, are two edges: count what you have read, not the events.)
+/// Edge-triggered: a poll reports it after something has changed, once.
 ///
-/// **What to do with an event.** Read if it is readable *or* says [`is_read_closed`] or
-/// [`is_error`]: the end of a pipe is `EPOLLHUP` alone, and a level-triggered loop that waits for
-/// `is_readable` there would spin. The read itself tells: 0 is the end, an error is the reason.
+/// ```text
+///                2 bytes arrive   1 is read   1 more arrives   both are read
+/// poll reports     IN  -   -        -   -         IN  -             -   -
+/// ```
 ///
-/// [`is_read_closed`]: Event::is_read_closed
-/// [`is_error`]: Event::is_error
+/// **Drain.** After an edge-triggered event, read (or write, or accept) until `WouldBlock` or end
+/// of file: what you leave behind is not reported until something changes again. So the source has
+/// to be non-blocking, or the last call of the drain does not return.
+///
+/// **What to do with an event.** Read if it [is readable], [read closed] or [an error]. The read
+/// tells what is true now: 0 bytes are the end of file, an error is the reason. A loop that waits
+/// for `is_readable` alone misses the end of a pipe, which is `EPOLLHUP` without `EPOLLIN`, and if
+/// level-triggered it spins.
+///
+/// [is readable]: Event::is_readable
+/// [read closed]: Event::is_read_closed
+/// [an error]: Event::is_error
 ///
 /// # Examples
 ///
@@ -92,201 +89,151 @@ pub type Events = Vec<Event>;
 ///
 /// [`epoll(7)`]: https://man7.org/linux/man-pages/man7/epoll.7.html
 #[derive(Debug)]
-pub struct Poll {
-    registry: Registry,
-}
+pub struct Poll(Registry);
 
 impl Poll {
-    /// Makes an event queue that watches nothing yet, with [`epoll_create1(2)`]. Programs that this
-    /// one starts do not inherit it (`EPOLL_CLOEXEC`); dropping it closes it.
+    /// Makes an event queue with an empty interest list, using [`epoll_create1(2)`]. A program that
+    /// a child process executes does not inherit it (`EPOLL_CLOEXEC`). Dropping the `Poll` closes
+    /// it.
     ///
     /// # Errors
     ///
-    /// `EMFILE` and `ENFILE`: this process, or the machine, has no descriptor left. `ENOMEM`: the
-    /// kernel has no memory.
+    /// `EMFILE`, `ENFILE`: this process or the system has too many open files. `ENOMEM`
+    /// (`OutOfMemory`): the kernel has no memory left.
     ///
     /// [`epoll_create1(2)`]: https://man7.org/linux/man-pages/man2/epoll_create.2.html
-    pub fn new() -> io::Result<Poll> {
+    pub fn new() -> Result<Poll> {
         // SAFETY: the call takes no pointer.
         let epoll = check(unsafe { ffi::epoll_create1(ffi::EPOLL_CLOEXEC) })?;
-        // SAFETY: the descriptor is new, so nobody else will close it.
-        let epoll = unsafe { OwnedFd::from_raw_fd(epoll) };
-        let registry = Registry { epoll };
-        Ok(Poll { registry })
+        // SAFETY: the descriptor is new, so nothing else owns it.
+        let epoll = unsafe { OwnedFd::from_raw_fd(epoll as RawFd) };
+        Ok(Poll(Registry(epoll)))
     }
 
     /// Returns the handle that registers sources.
     ///
-    /// It is a type of its own because [`Poll::poll`] borrows the `Poll` mutably while it sleeps. A
-    /// [clone](Registry::try_clone) of the `Registry` can go to another thread and register there
-    /// meanwhile.
+    /// It is a type of its own because [`Poll::poll`] borrows the `Poll` mutably while it sleeps: a
+    /// [clone](Registry::try_clone) of the `Registry` can register from another thread meanwhile.
     pub fn registry(&self) -> &Registry {
-        &self.registry
+        &self.0
     }
 
-    /// Sleeps until a source is ready and fills `events` with what there is to report,
-    /// `events.capacity()` events at most. `Ok(())` with no event means that the timeout has
-    /// elapsed, and nothing else.
+    /// Sleeps until a source is ready, then fills `events` with at most `events.capacity()` events.
+    /// One call of [`epoll_wait(2)`].
     ///
-    /// `events` is cleared first. What does not fit is reported by the next call; the kernel takes
-    /// ready sources in turn, so that none is left out for ever. A signal does not end the sleep,
-    /// it goes on for the rest of the timeout.
+    /// `events` is cleared first. `Ok(())` without events means that the timeout elapsed. What does
+    /// not fit is reported by the next call; the kernel takes ready sources in turn, so a small
+    /// capacity starves none of them.
     ///
-    /// A `timeout` of `None` waits for ever, zero returns at once, and none ends early. A whole
-    /// number of milliseconds makes the system call [`epoll_wait(2)`], any other `epoll_pwait2`
-    /// (same page), which takes nanoseconds. Where the kernel does not offer that (before Linux
-    /// 5.11, in some sandboxes), the timeout is rounded up to a millisecond.
-    ///
-    /// For timers of your own, pass the time up to the nearest of them as the timeout; or register
+    /// A `timeout` of `None` waits without limit; zero returns at once. Other timeouts are rounded
+    /// up to milliseconds, the unit of `epoll_wait`, so none ends early. For finer timers, register
     /// a `timerfd`.
+    ///
+    /// If a signal handler interrupts the call (`EINTR`), it is retried with the remaining time. To
+    /// end a loop on a signal, register a `signalfd`, or have the handler wake a [`Waker`].
     ///
     /// # Errors
     ///
-    /// `InvalidInput`: `events` has a capacity of 0, so there is no room for an event.
+    /// `InvalidInput`: `events` has a capacity of 0.
     ///
     /// [`epoll_wait(2)`]: https://man7.org/linux/man-pages/man2/epoll_wait.2.html
     #[inline]
-    pub fn poll(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+    pub fn poll(&mut self, events: &mut Events, timeout: Option<Duration>) -> Result<()> {
         events.clear();
         let millis = match timeout {
             None => -1,
-            Some(timeout) if timeout.is_zero() => 0,
-            Some(timeout) => return self.poll_for(events, timeout),
+            Some(Duration::ZERO) => 0,
+            Some(timeout) => return self.poll_for(timeout, events),
         };
-        loop {
-            match self.epoll_wait(events, millis) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                done => return done,
-            }
-        }
+        while !self.epoll_wait(events, millis)? {}
+        Ok(())
     }
 
-    /// A wait that ends by the clock, in as many pieces as there are signals.
-    fn poll_for(&mut self, events: &mut Events, timeout: Duration) -> io::Result<()> {
+    /// Polls with a timeout, and keeps it when a signal interrupts the call.
+    fn poll_for(&mut self, timeout: Duration, events: &mut Events) -> Result<()> {
         let start = Instant::now();
-        let mut left = timeout;
-        loop {
-            match self.wait(events, left) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(()) if events.is_empty() && left > LONGEST_WAIT => {}
-                done => return done,
-            }
-            left = timeout.saturating_sub(start.elapsed());
+        let mut remaining = timeout;
+        while !self.epoll_wait(events, round_up_to_millis(remaining))? {
+            remaining = timeout.saturating_sub(start.elapsed());
         }
+        Ok(())
     }
 
-    /// Waits once, with the time in the form that the kernel wants: milliseconds in an `int`, or a
-    /// `struct timespec`.
-    fn wait(&mut self, events: &mut Events, timeout: Duration) -> io::Result<()> {
-        let fraction = timeout.subsec_nanos() % 1_000_000;
-        if fraction > 0 {
-            match self.epoll_pwait2(events, timeout) {
-                // A kernel, or an emulator, without the call; or a sandbox that forbids what it
-                // does not know.
-                Err(error) if matches!(error.raw_os_error(), Some(ffi::ENOSYS | ffi::EPERM)) => {}
-                done => return done,
-            }
-        }
-        // Rounded up: rounded down it would end early, and with less than 1 ms left a loop around
-        // it would spin.
-        let millis = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX);
-        self.epoll_wait(events, millis.saturating_add((fraction > 0).into()))
-    }
-
+    /// Calls `epoll_wait` once. Returns false if it is to be called again: a signal handler has
+    /// interrupted it, or the longest wait that fits in an `int`, 24.8 days, has elapsed.
     #[inline]
-    fn epoll_wait(&mut self, events: &mut Events, millis: c_int) -> io::Result<()> {
-        let epfd = self.registry.epoll.as_raw_fd();
-        // SAFETY: the kernel writes at most as many events as `events` has room for, and says how
-        // many.
-        unsafe {
-            let count = ffi::epoll_wait(epfd, events.as_mut_ptr(), room(events)?, millis);
-            events.set_len(check(count)? as usize);
+    fn epoll_wait(&mut self, events: &mut Events, millis: c_int) -> Result<bool> {
+        let (epfd, buffer, capacity) = (self.as_raw_fd(), events.as_mut_ptr(), events.capacity());
+        // SAFETY: the kernel writes at most `capacity` events. (Beyond an `int` it sees fewer.)
+        let count = unsafe { ffi::epoll_wait(epfd, buffer, capacity as c_int, millis) };
+        if count < 0 {
+            return retry_if_interrupted();
         }
-        Ok(())
-    }
-
-    #[inline(never)] // So that whole milliseconds do not pay for it.
-    fn epoll_pwait2(&mut self, events: &mut Events, timeout: Duration) -> io::Result<()> {
-        let timespec = ffi::Timespec {
-            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: timeout.subsec_nanos().into(),
-        };
-        let epfd = self.registry.epoll.as_raw_fd();
-        // SAFETY: as in `epoll_wait`; and the kernel reads `timespec` before it returns. All
-        // arguments are words.
-        unsafe {
-            let count = ffi::syscall(
-                ffi::SYS_EPOLL_PWAIT2.into(),
-                c_long::from(epfd),
-                events.as_mut_ptr(),
-                c_long::from(room(events)?),
-                &timespec as *const ffi::Timespec,
-                ptr::null::<c_long>(), // no signal mask
-                0 as c_long,           // and its size
-            );
-            events.set_len(check(count as c_int)? as usize);
-        }
-        Ok(())
+        // SAFETY: the kernel has written `count` events.
+        unsafe { events.set_len(count as usize) };
+        Ok(count > 0 || millis < c_int::MAX)
     }
 }
 
-/// An epoll instance is itself a descriptor, readable while it has events to report: register it
-/// with another `Poll`.
+/// Makes an epoll instance a source for another one: it is readable while its ready list has
+/// something to report.
 impl AsFd for Poll {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.registry.as_fd()
+        self.0.as_fd()
     }
 }
 
-/// Registers sources with the queue of the [`Poll`] that it comes from.
+impl AsRawFd for Poll {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// Adds sources to the interest list of a [`Poll`], changes and removes them.
 ///
-/// # What is a source
+/// # Sources
 ///
-/// Anything with a file descriptor (`AsFd`) that the kernel can poll: sockets, pipes, terminals,
-/// `eventfd`, `timerfd`, `signalfd`, `inotify`, a `pidfd`, another [`Poll`]; not a regular file, a
-/// directory or `/dev/null`, which never make anyone wait. You go on owning it.
+/// A source is anything with a file descriptor (`AsFd`) whose kind of file supports epoll: sockets,
+/// pipes, terminals, `eventfd`, `timerfd`, `signalfd`, `inotify`, `pidfd`, another [`Poll`]. Regular
+/// files on disk, directories and `/dev/null` do not. The source stays yours.
 ///
-/// The registration ends when the source is closed: to drop a `TcpStream` is to deregister it. More
-/// exactly, it belongs to the open file and ends with the last descriptor of that. While a
-/// duplicate lives on (`try_clone`, a child process), events go on coming, though the descriptor
-/// that was registered is closed; and to [`deregister`](Registry::deregister) by the duplicate
-/// fails (`ENOENT`). So where there are duplicates, deregister before you drop. (A duplicate can be
-/// registered as well: then each report comes twice, once for each token.)
+/// A registration belongs to the open file description, which duplicates of the descriptor share
+/// (`try_clone`, a child process). It ends when the last of them is closed. So dropping a
+/// `TcpStream` removes it from the interest list, unless a duplicate exists: then events keep
+/// arriving, and they cannot be stopped through the duplicate (`ENOENT`). If there may be
+/// duplicates, [`deregister`](Registry::deregister) before you drop. A child process holds
+/// duplicates of everything between `fork` and `exec`, so ignore events whose token you do not know.
 ///
 /// # Non-blocking
 ///
-/// Set each source to non-blocking. Draining it (see [`Poll`]) ends with a read that would block;
-/// and readiness is a hint: another thread may have been faster, or a datagram had a wrong
-/// checksum.
-#[doc(alias = "Registrator")]
+/// Make each source non-blocking. A drain ends with a call that would block; and readiness is a
+/// hint: by the time you read, another thread may have read already.
 #[derive(Debug)]
-pub struct Registry {
-    epoll: OwnedFd,
-}
+pub struct Registry(OwnedFd);
 
 impl Registry {
-    /// Asks the queue to watch `source` for `interest` and to name it `token`, with
-    /// [`epoll_ctl(2)`] (`EPOLL_CTL_ADD`).
+    /// Adds `source` to the interest list, using [`epoll_ctl(2)`] with `EPOLL_CTL_ADD`. Its events
+    /// carry `token`.
     ///
-    /// What is ready already is reported by the next poll. Errors and hang-ups (`EPOLLERR`,
-    /// `EPOLLHUP`) are always reported, whatever the interest.
+    /// If the source is ready already, the next poll reports it. `EPOLLERR` and `EPOLLHUP` belong to
+    /// every interest, even to raw bits of 0.
     ///
     /// # Errors
     ///
-    /// | OS error | kind | what it means |
+    /// | OS error | kind | meaning |
     /// |---|---|---|
-    /// | `EEXIST` | `AlreadyExists` | registered already: [`reregister`](Registry::reregister) changes it |
-    /// | `EPERM` | `PermissionDenied` | it never makes a reader wait, so read it: a regular file, a directory, `/dev/null` |
-    /// | `EBADF` | | not open: the descriptor of `source` was closed behind its back |
-    /// | `EINVAL` | `InvalidInput` | the queue in itself; [`EXCLUSIVE`](Interest::EXCLUSIVE) with what it does not go with |
-    /// | `ELOOP` | | queues in a circle, or more than 5 deep |
-    /// | `ENOSPC` | | `/proc/sys/fs/epoll/max_user_watches` is reached |
-    /// | `ENOMEM` | `OutOfMemory` | the kernel has no memory |
+    /// | `EEXIST` | `AlreadyExists` | registered already; use [`reregister`](Registry::reregister) to change it |
+    /// | `EPERM` | `PermissionDenied` | a kind of file that does not support epoll: a regular file, a directory, `/dev/null` |
+    /// | `EBADF` | | the descriptor of `source` is not open |
+    /// | `EINVAL` | `InvalidInput` | the queue itself, or `EPOLLEXCLUSIVE` with bits that it cannot be combined with |
+    /// | `ELOOP` | | a circle of queues, or more than 5 nested |
+    /// | `ENOSPC` | `StorageFull` | `/proc/sys/fs/epoll/max_user_watches` is reached |
+    /// | `ENOMEM` | `OutOfMemory` | the kernel has no memory left |
     ///
     /// # Examples
     ///
-    /// A raw descriptor of your own goes in as a `BorrowedFd` or `OwnedFd`, raw bits go in as an
-    /// interest:
+    /// A raw descriptor is registered as a `BorrowedFd` or an `OwnedFd`, and raw bits are an
+    /// interest too:
     ///
     /// ```
     /// use epollet::{ffi, Events, Poll};
@@ -308,54 +255,54 @@ impl Registry {
     /// [`epoll_ctl(2)`]: https://man7.org/linux/man-pages/man2/epoll_ctl.2.html
     pub fn register(
         &self,
-        source: &impl AsFd,
+        source: &(impl AsFd + ?Sized),
         token: Token,
         interest: impl Into<Interest>,
-    ) -> io::Result<()> {
-        self.epoll_ctl(ffi::EPOLL_CTL_ADD, source, token, interest.into())
+    ) -> Result<()> {
+        self.epoll_ctl(ffi::EPOLL_CTL_ADD, source.as_fd(), token, interest.into())
     }
 
-    /// Replaces token and interest of a registered `source`, with [`epoll_ctl(2)`]
-    /// (`EPOLL_CTL_MOD`).
+    /// Replaces the token and the interest of a registered `source`, using [`epoll_ctl(2)`] with
+    /// `EPOLL_CTL_MOD`.
     ///
-    /// What is ready at this moment is reported once more, edge-triggered or not; after a one-shot
-    /// report this is how the source is watched again.
+    /// If the source is ready, the next poll reports it, even if it is edge-triggered and was
+    /// reported before. After a one-shot report, this enables the registration again.
     ///
     /// # Errors
     ///
-    /// `ENOENT` (`NotFound`): not registered. `EINVAL` (`InvalidInput`): the registration, or
-    /// `interest`, is `EXCLUSIVE`, which cannot be changed. `EBADF` and `ENOMEM` as for
+    /// `ENOENT` (`NotFound`): not registered. `EINVAL` (`InvalidInput`): `EPOLLEXCLUSIVE`, in the
+    /// registration or in `interest`; it cannot be changed. `EBADF` as for
     /// [`register`](Registry::register).
     ///
     /// [`epoll_ctl(2)`]: https://man7.org/linux/man-pages/man2/epoll_ctl.2.html
     pub fn reregister(
         &self,
-        source: &impl AsFd,
+        source: &(impl AsFd + ?Sized),
         token: Token,
         interest: impl Into<Interest>,
-    ) -> io::Result<()> {
-        self.epoll_ctl(ffi::EPOLL_CTL_MOD, source, token, interest.into())
+    ) -> Result<()> {
+        self.epoll_ctl(ffi::EPOLL_CTL_MOD, source.as_fd(), token, interest.into())
     }
 
-    /// Ends the watch of `source`, with [`epoll_ctl(2)`] (`EPOLL_CTL_DEL`). No later poll reports
-    /// it; an event that an earlier poll has put into your `Events` is still there.
+    /// Removes `source` from the interest list, using [`epoll_ctl(2)`] with `EPOLL_CTL_DEL`. Later
+    /// polls do not report it; events that an earlier poll returned are still in your `Events`.
     ///
     /// # Errors
     ///
     /// `ENOENT` (`NotFound`): not registered. `EBADF` as for [`register`](Registry::register).
     ///
     /// [`epoll_ctl(2)`]: https://man7.org/linux/man-pages/man2/epoll_ctl.2.html
-    pub fn deregister(&self, source: &impl AsFd) -> io::Result<()> {
-        // The kernel ignores token and interest.
-        self.epoll_ctl(ffi::EPOLL_CTL_DEL, source, 0, Interest(0))
+    pub fn deregister(&self, source: &(impl AsFd + ?Sized)) -> Result<()> {
+        // The kernel ignores the token and the interest.
+        self.epoll_ctl(ffi::EPOLL_CTL_DEL, source.as_fd(), 0, Interest(0))
     }
 
-    /// Returns a second handle on the same queue, for another thread. The queue is closed when its
-    /// `Poll` and every `Registry` are gone.
+    /// Returns a second handle to the same queue, for another thread. It duplicates the epoll
+    /// descriptor; the queue is closed when its `Poll` and every `Registry` are dropped.
     ///
     /// # Errors
     ///
-    /// `EMFILE`: this process has no descriptor left.
+    /// `EMFILE`: this process has too many open files.
     ///
     /// # Examples
     ///
@@ -373,41 +320,37 @@ impl Registry {
     /// });
     ///
     /// let mut events = Events::with_capacity(1);
-    /// poll.poll(&mut events, None)?; // Sleeps until the other thread registers a source.
+    /// poll.poll(&mut events, None)?; // sleeps until the other thread has registered a source
     /// assert_eq!(events[0].token(), 1);
     /// # let _pair = other.join().unwrap()?;
     /// # Ok::<(), std::io::Error>(())
     /// ```
-    pub fn try_clone(&self) -> io::Result<Registry> {
-        let epoll = self.epoll.try_clone()?;
-        Ok(Registry { epoll })
+    pub fn try_clone(&self) -> Result<Registry> {
+        self.0.try_clone().map(Registry)
     }
 
-    fn epoll_ctl(
-        &self,
-        op: c_int,
-        source: &impl AsFd,
-        token: Token,
-        interest: Interest,
-    ) -> io::Result<()> {
-        let (epfd, fd) = (self.epoll.as_raw_fd(), source.as_fd().as_raw_fd());
+    fn epoll_ctl(&self, op: c_int, fd: BorrowedFd, token: Token, interest: Interest) -> Result<()> {
         let (events, data) = (interest.0 as u32, token as u64);
         let mut event = Event { events, data };
-        // SAFETY: both descriptors are open, for they are borrowed, and the kernel reads `event`
-        // before it returns.
-        check(unsafe { ffi::epoll_ctl(epfd, op, fd, &mut event) })?;
-        Ok(())
+        let (epfd, fd) = (self.as_raw_fd(), fd.as_raw_fd());
+        // SAFETY: the kernel reads `event` before the call returns.
+        check(unsafe { ffi::epoll_ctl(epfd, op, fd, &mut event) }).map(drop)
     }
 }
 
 impl AsFd for Registry {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.epoll.as_fd()
+        self.0.as_fd()
     }
 }
 
-/// What to watch a source for, and how to report it; combined with `|`. Raw `EPOLL*` bits do as
-/// well: it is `From<i32>`.
+impl AsRawFd for Registry {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// What to report about a source, and how; combine with `|`. Raw `EPOLL*` bits convert into it.
 ///
 /// # Examples
 ///
@@ -418,27 +361,26 @@ impl AsFd for Registry {
 /// assert_eq!(interest, Interest::from(ffi::EPOLLIN | ffi::EPOLLRDHUP | ffi::EPOLLET));
 /// assert_eq!(format!("{interest:?}"), "EPOLLIN | EPOLLRDHUP | EPOLLET");
 /// ```
+///
+/// `EPOLLEXCLUSIVE` has no name here: the kernel rejects it together with `EPOLLRDHUP`, which
+/// `READABLE` contains. A listener that several queues share is registered with
+/// `ffi::EPOLLIN | ffi::EPOLLEXCLUSIVE`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Interest(i32);
 
 impl Interest {
-    /// Data, end of file or a connection to accept: `EPOLLIN`; with `EPOLLRDHUP`, so that the event
-    /// of a stream whose peer has ended its side says so.
+    /// Data, end of file, or a connection to accept: `EPOLLIN`, and `EPOLLRDHUP`, so that the event
+    /// shows a half-close by the peer.
     pub const READABLE: Interest = Interest(ffi::EPOLLIN | ffi::EPOLLRDHUP);
     /// Room to write, or the end of a non-blocking connect: `EPOLLOUT`.
     pub const WRITABLE: Interest = Interest(ffi::EPOLLOUT);
-    /// Priority data, such as out-of-band data on TCP: `EPOLLPRI`.
+    /// Priority data, such as TCP's out-of-band byte: `EPOLLPRI`.
     pub const PRIORITY: Interest = Interest(ffi::EPOLLPRI);
     /// Edge-triggered, see [`Poll`]: `EPOLLET`.
     pub const EDGE: Interest = Interest(ffi::EPOLLET);
-    /// After one report the source rests until it is [reregistered](Registry::reregister):
-    /// `EPOLLONESHOT`.
+    /// One-shot: after one report, disable the registration until it is
+    /// [reregistered](Registry::reregister): `EPOLLONESHOT`.
     pub const ONESHOT: Interest = Interest(ffi::EPOLLONESHOT);
-    /// Where several queues watch the same source, wake one or some of them, not all:
-    /// `EPOLLEXCLUSIVE`. The kernel takes it with `EPOLLIN`, `WRITABLE` and `EDGE` alone, so not
-    /// with `READABLE`, which has `EPOLLRDHUP` in it: `ffi::EPOLLIN | ffi::EPOLLEXCLUSIVE` is what
-    /// a listener wants. It cannot be reregistered.
-    pub const EXCLUSIVE: Interest = Interest(ffi::EPOLLEXCLUSIVE);
 
     /// Returns the `EPOLL*` bits.
     pub const fn bits(self) -> i32 {
@@ -469,13 +411,12 @@ impl fmt::Debug for Interest {
 /// Ends the sleep of [`Poll::poll`] from another thread: `poll` returns an event with the waker's
 /// token.
 ///
-/// It is an [`eventfd(2)`], a counter with a descriptor, registered edge-triggered: each wake is a
-/// new edge, so that nobody needs to read it. Wakes between two polls make one event, and a wake
-/// before the poll is not lost.
+/// It is an [`eventfd(2)`], a counter behind a descriptor, registered edge-triggered: each wake is a
+/// new edge, so nothing has to read the counter. Wakes between two polls coalesce into one event,
+/// and a wake before the poll is not lost.
 ///
-/// **Keep it.** Dropping the waker deregisters it, and a wake that no poll has returned yet goes
-/// with it. So the polling thread should own it too, in an `Arc` for one: the thread that wakes may
-/// be gone before the other wakes up.
+/// **Keep it alive.** Dropping the waker closes the eventfd, and a wake that no poll has returned
+/// yet is lost with it. So let the polling thread own it too, for example in an `Arc`.
 ///
 /// # Examples
 ///
@@ -508,76 +449,62 @@ impl fmt::Debug for Interest {
 ///
 /// [`eventfd(2)`]: https://man7.org/linux/man-pages/man2/eventfd.2.html
 #[derive(Debug)]
-pub struct Waker {
-    eventfd: File,
-}
+pub struct Waker(File);
 
 impl Waker {
-    /// Makes a waker for the queue of `registry`, whose events will carry `token`.
+    /// Makes a waker for the queue of `registry`. Its events carry `token`.
     ///
     /// # Errors
     ///
-    /// `EMFILE` and `ENFILE`: no descriptor left. `ENODEV` and `ENOMEM`: the kernel cannot make
-    /// one. Those of [`Registry::register`].
-    pub fn new(registry: &Registry, token: Token) -> io::Result<Waker> {
+    /// `EMFILE`, `ENFILE`: this process or the system has too many open files. `ENODEV`, `ENOMEM`:
+    /// the kernel cannot make an eventfd. Those of [`Registry::register`].
+    pub fn new(registry: &Registry, token: Token) -> Result<Waker> {
         // SAFETY: the call takes no pointer.
         let eventfd = check(unsafe { ffi::eventfd(0, ffi::EFD_CLOEXEC | ffi::EFD_NONBLOCK) })?;
-        // SAFETY: the descriptor is new, so nobody else will close it.
-        let eventfd = unsafe { File::from_raw_fd(eventfd) };
-        registry.register(&eventfd, token, ffi::EPOLLIN | ffi::EPOLLET)?;
-        Ok(Waker { eventfd })
+        // SAFETY: the descriptor is new, so nothing else owns it.
+        let waker = Waker(unsafe { File::from_raw_fd(eventfd as RawFd) });
+        registry.register(&waker, token, ffi::EPOLLIN | ffi::EPOLLET)?;
+        Ok(waker)
     }
 
-    /// Makes the current or else the next [`Poll::poll`] return. Never blocks.
-    ///
-    /// A wake that no poll has returned yet is lost when the waker is dropped: join the polling
-    /// thread first, or let it own the waker too.
+    /// Makes the current call of [`Poll::poll`] return, or the next one if none is running. Does not
+    /// block.
     ///
     /// # Errors
     ///
-    /// None that the manual page of `eventfd(2)` knows for this use.
-    #[doc(alias = "close_loop")]
-    #[inline]
-    pub fn wake(&self) -> io::Result<()> {
-        match (&self.eventfd).write(&1_u64.to_ne_bytes()) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.restart(),
-            done => done.map(drop),
-        }
-    }
-
-    /// The counter is full, after 2^64 - 2 wakes: starts it anew.
-    #[cold]
-    fn restart(&self) -> io::Result<()> {
-        match (&self.eventfd).read(&mut [0; 8]) {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
-            _ => self.wake(), // WouldBlock: another thread has just done it.
-        }
+    /// `WouldBlock`: the counter is full, after 2^64 - 2 wakes.
+    pub fn wake(&self) -> Result<()> {
+        (&self.0).write_all(&1_u64.to_ne_bytes())
     }
 }
 
-/// The most that one wait can last: epoll_wait takes milliseconds in an `int`, 24.8 days.
-const LONGEST_WAIT: Duration = Duration::from_millis(c_int::MAX as u64);
-
-/// Returns how many events fit. The kernel answers `EINVAL` to 0, and to more than `c_int::MAX`
-/// bytes of them.
-#[inline]
-fn room(events: &Events) -> io::Result<c_int> {
-    const MOST: usize = c_int::MAX as usize / mem::size_of::<Event>();
-    match events.capacity() {
-        0 => Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "`events` has a capacity of 0, no room for an event: use Events::with_capacity(64)",
-        )),
-        capacity @ 1..=MOST => Ok(capacity as c_int),
-        _ => Ok(MOST as c_int),
+impl AsFd for Waker {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 
-/// Turns the -1 of a system call into the error that it left in `errno`.
-#[inline]
-fn check(result: c_int) -> io::Result<c_int> {
-    if result == -1 {
-        return Err(io::Error::last_os_error());
+/// Rounds up to the unit of `epoll_wait`. Rounded down, 0.4 ms would become 0, and a loop that polls
+/// until a deadline would spin.
+fn round_up_to_millis(timeout: Duration) -> c_int {
+    let fraction = u64::from(timeout.subsec_nanos().div_ceil(1_000_000));
+    let millis = timeout.as_secs().saturating_mul(1000);
+    c_int::try_from(millis.saturating_add(fraction)).unwrap_or(c_int::MAX)
+}
+
+/// Turns the -1 of a failed call into the error that it left in `errno`.
+fn check(result: c_int) -> Result<u32> {
+    u32::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+/// Tells why `epoll_wait` failed. Returns `Ok(false)` if a signal handler interrupted it.
+#[cold]
+fn retry_if_interrupted() -> Result<bool> {
+    const NO_ROOM: &str = "the capacity of `events` is 0: make it with Events::with_capacity(64)";
+    let error = io::Error::last_os_error();
+    match error.kind() {
+        ErrorKind::Interrupted => Ok(false),
+        ErrorKind::InvalidInput => Err(io::Error::new(error.kind(), NO_ROOM)),
+        _ => Err(error),
     }
-    Ok(result)
 }

@@ -1,8 +1,8 @@
 //! The delay server among clients that are broken, hostile, or just many. Those that need a server in
 //! a process of its own are in `processes.rs`.
 
-use super::common::{reset, set_socket_option, until, LONG};
-use super::delayserver::{body, get, read_answer, read_to_end, status, Server};
+use super::common::{LONG, reset, set_socket_option, until};
+use super::delayserver::{Server, body, get, read_answer, read_to_end, status};
 use crate::{Events, Interest, Poll};
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};

@@ -143,7 +143,7 @@ pub fn pipe() -> (File, File) {
 pub fn take_all_descriptors() {
     const RLIMIT_NOFILE: i32 = 7;
     let mut limit = [0; 2]; // soft and hard
-                            // SAFETY: the kernel writes a `struct rlimit`, then it reads one.
+    // SAFETY: the kernel writes a `struct rlimit`, then it reads one.
     unsafe {
         c::getrlimit(RLIMIT_NOFILE, limit.as_mut_ptr());
         limit[0] = limit[1];
@@ -203,7 +203,7 @@ pub fn fd(result: i32) -> OwnedFd {
 pub mod c {
     use std::os::raw::{c_int, c_long, c_uint, c_ulong, c_void};
 
-    extern "C" {
+    unsafe extern "C" {
         pub fn _exit(status: c_int) -> !;
         pub fn bind(fd: c_int, address: *const c_void, len: c_uint) -> c_int;
         pub fn connect(fd: c_int, address: *const c_void, len: c_uint) -> c_int;

@@ -1,8 +1,8 @@
 //! The delay server over real sockets.
 
-use super::common::{take_all_descriptors, until, LONG};
-use crate::delayserver::{printable, DelayServer};
+use super::common::{LONG, take_all_descriptors, until};
 use crate::Waker;
+use crate::delayserver::{DelayServer, printable};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};

@@ -87,19 +87,6 @@ fn a_capacity_of_zero_is_invalid_input_and_says_what_to_do() {
     }
 }
 
-/// The kernel takes `i32::MAX` bytes of events and no more.
-#[test]
-#[cfg(target_pointer_width = "64")]
-fn a_capacity_beyond_what_the_kernel_takes_is_no_error() {
-    let (ours, mut theirs) = pair();
-    let mut poll = watch(&ours, EPOLLIN);
-    theirs.write_all(b"a").unwrap();
-    // 2.4 to 3.2 GB of addresses, of which nothing is touched but the first event.
-    let mut events = Events::with_capacity(200_000_000);
-    poll.poll(&mut events, None).unwrap();
-    assert_eq!(tokens(&events), [1]);
-}
-
 #[test]
 fn events_are_cleared_at_each_call() {
     let (ours, mut theirs) = pair();

@@ -138,11 +138,12 @@ fn without_arguments_and_without_a_server_it_brings_its_own() {
         text.starts_with("Nothing listens on localhost:8080"),
         "{text}"
     );
-    assert!(text
-        .lines()
-        .next()
-        .unwrap()
-        .contains("cargo run --example delayserver"));
+    assert!(
+        text.lines()
+            .next()
+            .unwrap()
+            .contains("cargo run --example delayserver")
+    );
     let expected = [
         "request-4",
         "request-3",
@@ -428,11 +429,13 @@ fn an_end_of_file_that_comes_after_the_answer_is_not_counted_twice() {
 
 fn signal(child: &Child, name: &str) {
     let pid = child.id().to_string();
-    assert!(Command::new("kill")
-        .args([name, &pid])
-        .status()
-        .unwrap()
-        .success());
+    assert!(
+        Command::new("kill")
+            .args([name, &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //! standard input are in `processes.rs`.
 
 use super::common::*;
-use crate::ffi::{EFD_CLOEXEC, EFD_NONBLOCK, EPOLLIN};
 use crate::Interest;
+use crate::ffi::{EFD_CLOEXEC, EFD_NONBLOCK, EPOLLIN};
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};

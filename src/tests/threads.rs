@@ -4,7 +4,6 @@ use super::common::*;
 use crate::ffi::{EPOLLIN, EPOLLOUT};
 use crate::{Events, Interest, Poll, Waker};
 use std::io::{ErrorKind, Write};
-use std::os::raw::c_void;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
@@ -79,31 +78,6 @@ fn dropping_a_waker_deregisters_it() {
     waker.wake().unwrap();
     drop(waker);
     assert_eq!(tokens(&now(&mut poll)), []);
-}
-
-/// The counter of an eventfd holds u64::MAX - 1 at most; a write to a full one would block.
-#[test]
-fn a_full_counter_neither_blocks_a_wake_nor_loses_it() {
-    let mut poll = Poll::new().unwrap();
-    let waker = Waker::new(poll.registry(), 9).unwrap();
-    // The descriptor is private, but the debug output tells: "Waker { eventfd: File { fd: 5, ...".
-    let debug = format!("{waker:?}");
-    let digits = debug
-        .split("{ fd: ")
-        .nth(1)
-        .unwrap()
-        .split(',')
-        .next()
-        .unwrap();
-    let full = (u64::MAX - 1).to_ne_bytes();
-    // SAFETY: the descriptor is open as long as the waker lives.
-    let written = unsafe { c::write(digits.parse().unwrap(), full.as_ptr() as *const c_void, 8) };
-    assert_eq!(written, 8);
-    assert_eq!(tokens(&now(&mut poll)), [9]);
-    waker.wake().unwrap();
-    assert_eq!(tokens(&now(&mut poll)), [9]);
-    waker.wake().unwrap();
-    assert_eq!(tokens(&now(&mut poll)), [9]);
 }
 
 /// Two threads wake each other in turn: one lost wake, and both would sleep for ever.

@@ -236,7 +236,7 @@ fn exclusive_goes_with_in_out_and_edge_alone() {
     for refused in [Interest::READABLE, Interest::PRIORITY, Interest::ONESHOT] {
         let error = poll
             .registry()
-            .register(&ours, 1, refused | Interest::EXCLUSIVE)
+            .register(&ours, 1, refused | EPOLLEXCLUSIVE)
             .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{refused:?}");
     }

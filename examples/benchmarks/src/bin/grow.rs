@@ -2,13 +2,13 @@
 //! the kernel.
 //!
 //! ```sh
-//! cargo run --release --manifest-path examples/peers/Cargo.toml --bin grow
+//! cargo run --release --manifest-path examples/benchmarks/Cargo.toml --bin grow
 //! ```
 
 use epollet::{Interest, Poll};
-use peers::queue::{Epollet, Queue};
-use peers::report::{compare, table, turns, Quartiles};
-use peers::scenario::{register, round_trip, streams, want_descriptors};
+use benchmarks::queue::{Epollet, Queue};
+use benchmarks::report::{compare, table, turns, Quartiles};
+use benchmarks::scenario::{register, round_trip, streams, want_descriptors};
 use std::fs;
 use std::io::{self, Error};
 use std::net::{TcpListener, TcpStream};

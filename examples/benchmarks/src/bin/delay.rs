@@ -1,16 +1,16 @@
 //! The crate's delay server beside one on actix-web that does the same job.
 //!
 //! ```sh
-//! cargo run --release --manifest-path examples/peers/Cargo.toml --bin delay
+//! cargo run --release --manifest-path examples/benchmarks/Cargo.toml --bin delay
 //! ```
 
 use actix_web::{rt, web, App, HttpServer};
 use epollet::delayserver::DelayServer;
 use epollet::ffi::EPOLLIN;
 use epollet::{Events, Poll};
-use peers::load::Load;
-use peers::scenario::{raise_descriptor_limit, want_descriptors};
-use peers::server::{announce, Server};
+use benchmarks::load::Load;
+use benchmarks::scenario::{raise_descriptor_limit, want_descriptors};
+use benchmarks::server::{announce, Server};
 use slab::Slab;
 use std::io::{self, Error, Read, Write};
 use std::net::TcpListener;

@@ -1,11 +1,11 @@
 //! An echo server on epollet, on mio and on tokio's current-thread runtime, under the same load.
 //!
 //! ```sh
-//! cargo run --release --manifest-path examples/peers/Cargo.toml --bin echo
+//! cargo run --release --manifest-path examples/benchmarks/Cargo.toml --bin echo
 //! ```
 
-use peers::load::Load;
-use peers::server::announce;
+use benchmarks::load::Load;
+use benchmarks::server::announce;
 use slab::Slab;
 use std::io::{self, Error, ErrorKind, Read, Write};
 

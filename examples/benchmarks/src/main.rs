@@ -1,7 +1,7 @@
 //! The wall time of the same work on the bare system calls and on four libraries.
 //!
 //! ```sh
-//! cargo run --release --manifest-path examples/peers/Cargo.toml
+//! cargo run --release --manifest-path examples/benchmarks/Cargo.toml
 //! ```
 //!
 //! All of it runs on one core: where the scheduler puts the two threads of a wake would decide how
@@ -11,8 +11,8 @@
 //! the same round, so that what else the machine does falls on both; the table shows the median of
 //! the rounds and, in brackets, the quartiles.
 
-use peers::report::{compare, table, turns, Quartiles};
-use peers::scenario::{idle, Run, Scenario, LIBRARIES};
+use benchmarks::report::{compare, table, turns, Quartiles};
+use benchmarks::scenario::{idle, Run, Scenario, LIBRARIES};
 use rustix::thread::{sched_getcpu, sched_setaffinity, CpuSet};
 use std::io;
 use std::time::{Duration, Instant};

@@ -1,15 +1,15 @@
 //! How many user-space instructions the same work takes: exact numbers, so CI can check them.
 //!
 //! ```sh
-//! cargo run --release --manifest-path examples/peers/Cargo.toml --bin count [-- --check]
+//! cargo run --release --manifest-path examples/benchmarks/Cargo.toml --bin count [-- --check]
 //! ```
 //!
 //! It runs itself as `count LIBRARY SCENARIO N` under callgrind, with N and with 2 N: the
 //! difference over N is what one time takes, without the set-up. With `--check` it fails unless
 //! epollet stays within its budget.
 
-use peers::report::table;
-use peers::scenario::{Scenario, LIBRARIES};
+use benchmarks::report::table;
+use benchmarks::scenario::{Scenario, LIBRARIES};
 use std::io::{self, Error};
 use std::process::{Child, Command, ExitCode, Stdio};
 
