@@ -33,7 +33,7 @@ pub fn draw(timeline: &Timeline) -> io::Result<bool> {
         let from = column(request.began).min(width - 1);
         let bar = "=".repeat(column(ended).saturating_sub(from).max(1));
         let end = if request.failed {
-            " failed".to_owned()
+            "   failed".to_owned()
         } else {
             seconds(ended)
         };
