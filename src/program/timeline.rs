@@ -114,7 +114,7 @@ impl Timeline {
         request.ended = Some(now);
         request.failed = outcome.is_err();
         match outcome {
-            Ok(message) => writeln!(io::stdout(), "  {}", message.escape_debug()),
+            Ok(message) => writeln!(io::stdout(), "  {}", message.trim_end().escape_debug()),
             Err(why) => {
                 let why = why.replace('\n', "\n           ");
                 writeln!(io::stdout(), "\n           request-{token} failed: {why}")
