@@ -92,8 +92,10 @@ fn main() -> io::Result<()> {
         "polls            {:<33}{}",
         with_timeout.polls, with_timerfd.polls
     );
-    println!("\nTo take home: the earliest deadline is the timeout of poll, never early and up to");
-    println!("1 ms late; a timerfd is finer, for one more system call each time.");
+    println!(
+        "\nTo take home: the earliest deadline is the timeout of poll, never early, up to 1 ms"
+    );
+    println!("late; a timerfd is finer, for one more system call each time.");
     Ok(())
 }
 
