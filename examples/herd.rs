@@ -19,10 +19,8 @@
 //! - Register with `Interest::READABLE | ffi::EPOLLEXCLUSIVE`: why does the kernel refuse it?
 
 use epollet::{Events, Poll, ffi};
-use std::ffi::{c_int, c_uint, c_void};
 use std::io::{self, ErrorKind};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
@@ -79,19 +77,24 @@ fn main() -> io::Result<()> {
     println!("{CLIENTS} connections  who accepts them                          sleeps  in vain");
     run(&Share {
         name: "shared",
-        listeners: vec![listener(0)?],
+        listeners: vec![reuseport::listener(0)?],
         interest: ffi::EPOLLIN,
     })?;
     run(&Share {
         name: "exclusive",
-        listeners: vec![listener(0)?],
+        listeners: vec![reuseport::listener(0)?],
         interest: ffi::EPOLLIN | ffi::EPOLLEXCLUSIVE,
     })?;
-    let first = listener(0)?;
+    let first = reuseport::listener(0)?;
     let port = first.local_addr()?.port();
     run(&Share {
         name: "SO_REUSEPORT",
-        listeners: vec![first, listener(port)?, listener(port)?, listener(port)?],
+        listeners: vec![
+            first,
+            reuseport::listener(port)?,
+            reuseport::listener(port)?,
+            reuseport::listener(port)?,
+        ],
         interest: ffi::EPOLLIN,
     })?;
     println!("\nTo take home: a shared listener wakes every queue for each connection, EXCLUSIVE");
@@ -141,64 +144,71 @@ fn sleeps() -> io::Result<u64> {
         .ok_or(ErrorKind::InvalidData.into())
 }
 
-/// Returns a non-blocking listener that shares its port with others of this kind.
-/// (`TcpListener::bind` cannot set the option, which has to be set before the call of `bind`.)
-fn listener(port: u16) -> io::Result<TcpListener> {
-    const AF_INET: c_int = 2;
-    const SOCK_STREAM_NONBLOCK_CLOEXEC: c_int = 0o2004001;
-    const SOL_SOCKET: c_int = 1;
-    const SO_REUSEPORT: c_int = 15;
-    // SAFETY: the call takes no pointer.
-    let fd = check(unsafe { socket(AF_INET, SOCK_STREAM_NONBLOCK_CLOEXEC, 0) })?;
-    // SAFETY: the descriptor is new, so nothing else owns it.
-    let listener = unsafe { TcpListener::from_raw_fd(fd) };
-    let (fd, one) = (listener.as_raw_fd(), 1 as c_int);
-    let address = SocketAddress {
-        family: AF_INET as u16,
-        port: port.to_be_bytes(),
-        address: [127, 0, 0, 1],
-        zero: [0; 8],
-    };
-    // SAFETY: the kernel reads an int, and then an address of 16 bytes.
-    unsafe {
-        check(setsockopt(
-            fd,
-            SOL_SOCKET,
-            SO_REUSEPORT,
-            (&raw const one).cast(),
-            4,
-        ))?;
-        check(bind(fd, &address, 16))?;
-        check(listen(fd, 128))?;
+mod reuseport {
+    use std::ffi::{c_int, c_uint, c_void};
+    use std::io;
+    use std::net::TcpListener;
+    use std::os::fd::{AsRawFd, FromRawFd};
+
+    /// Returns a non-blocking listener that shares its port with others of this kind.
+    /// (`TcpListener::bind` cannot set the option, which has to be set before the call of `bind`.)
+    pub fn listener(port: u16) -> io::Result<TcpListener> {
+        const AF_INET: c_int = 2;
+        const SOCK_STREAM_NONBLOCK_CLOEXEC: c_int = 0o2004001;
+        const SOL_SOCKET: c_int = 1;
+        const SO_REUSEPORT: c_int = 15;
+        // SAFETY: the call takes no pointer.
+        let fd = check(unsafe { socket(AF_INET, SOCK_STREAM_NONBLOCK_CLOEXEC, 0) })?;
+        // SAFETY: the descriptor is new, so nothing else owns it.
+        let listener = unsafe { TcpListener::from_raw_fd(fd) };
+        let (fd, one) = (listener.as_raw_fd(), 1 as c_int);
+        let address = SocketAddress {
+            family: AF_INET as u16,
+            port: port.to_be_bytes(),
+            address: [127, 0, 0, 1],
+            zero: [0; 8],
+        };
+        // SAFETY: the kernel reads an int, and then an address of 16 bytes.
+        unsafe {
+            check(setsockopt(
+                fd,
+                SOL_SOCKET,
+                SO_REUSEPORT,
+                (&raw const one).cast(),
+                4,
+            ))?;
+            check(bind(fd, &address, 16))?;
+            check(listen(fd, 128))?;
+        }
+        Ok(listener)
     }
-    Ok(listener)
-}
 
-fn check(result: c_int) -> io::Result<c_int> {
-    match result {
-        -1 => Err(io::Error::last_os_error()),
-        _ => Ok(result),
+    fn check(result: c_int) -> io::Result<c_int> {
+        match result {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(result),
+        }
     }
-}
 
-/// `struct sockaddr_in`
-#[repr(C)]
-struct SocketAddress {
-    family: u16,
-    port: [u8; 2],
-    address: [u8; 4],
-    zero: [u8; 8],
-}
+    /// `struct sockaddr_in`
+    #[repr(C)]
+    struct SocketAddress {
+        family: u16,
+        port: [u8; 2],
+        address: [u8; 4],
+        zero: [u8; 8],
+    }
 
-unsafe extern "C" {
-    fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int;
-    fn setsockopt(
-        fd: c_int,
-        level: c_int,
-        name: c_int,
-        value: *const c_void,
-        size: c_uint,
-    ) -> c_int;
-    fn bind(fd: c_int, address: *const SocketAddress, size: c_uint) -> c_int;
-    fn listen(fd: c_int, backlog: c_int) -> c_int;
+    unsafe extern "C" {
+        fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int;
+        fn setsockopt(
+            fd: c_int,
+            level: c_int,
+            name: c_int,
+            value: *const c_void,
+            size: c_uint,
+        ) -> c_int;
+        fn bind(fd: c_int, address: *const SocketAddress, size: c_uint) -> c_int;
+        fn listen(fd: c_int, backlog: c_int) -> c_int;
+    }
 }

@@ -22,10 +22,8 @@
 use epollet::{Events, Interest, Poll};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::ffi::{c_int, c_long};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd};
 use std::time::{Duration, Instant};
 
 /// `Reverse`, because a `BinaryHeap` gives the greatest first.
@@ -47,7 +45,7 @@ fn run(mut timers: Timers, timerfd: Option<File>) -> io::Result<Ended> {
         }
         ended.polls += 1;
         if let Some(timerfd) = &timerfd {
-            set(timerfd, remaining)?; // It is not ready any more, so nothing has to read it.
+            timerfd::set(timerfd, remaining)?; // It is not ready any more, so nothing has to read it.
             poll.poll(&mut events, None)?;
         } else {
             poll.poll(&mut events, Some(remaining))?;
@@ -76,7 +74,7 @@ fn main() -> io::Result<()> {
             .collect()
     };
     let with_timeout = run(timers(), None)?;
-    let with_timerfd = run(timers(), Some(timerfd()?))?;
+    let with_timerfd = run(timers(), Some(timerfd::new()?))?;
 
     println!("timer  deadline    late: timeout of poll            late: timerfd");
     for (timeout, timerfd) in with_timeout.late.iter().zip(&with_timerfd.late) {
@@ -106,30 +104,37 @@ fn bar(late: Duration) -> String {
     format!("{:6.3} ms |{bar:20}", late.as_secs_f64() * 1000.0)
 }
 
-fn timerfd() -> io::Result<File> {
-    const CLOCK_MONOTONIC: c_int = 1;
-    const TFD_CLOEXEC: c_int = 0o2000000;
-    // SAFETY: the call takes no pointer.
-    let fd = unsafe { timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC) };
-    if fd == -1 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the descriptor is new, so nothing else owns it.
-    Ok(unsafe { File::from_raw_fd(fd) })
-}
+mod timerfd {
+    use std::ffi::{c_int, c_long};
+    use std::fs::File;
+    use std::os::fd::{AsRawFd, FromRawFd};
+    use std::{io, ptr, time::Duration};
 
-/// Sets the timer to expire once.
-fn set(timerfd: &File, after: Duration) -> io::Result<()> {
-    let (secs, nanos) = (after.as_secs() as c_long, after.subsec_nanos() as c_long);
-    let new = [0, 0, secs, nanos]; // struct itimerspec: the interval, then the first expiration
-    // SAFETY: the kernel reads `new`, and does not write where the last pointer is null.
-    match unsafe { timerfd_settime(timerfd.as_raw_fd(), 0, new.as_ptr(), std::ptr::null_mut()) } {
-        -1 => Err(io::Error::last_os_error()),
-        _ => Ok(()),
+    pub fn new() -> io::Result<File> {
+        const CLOCK_MONOTONIC: c_int = 1;
+        const TFD_CLOEXEC: c_int = 0o2000000;
+        // SAFETY: the call takes no pointer.
+        let fd = unsafe { timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC) };
+        if fd == -1 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor is new, so nothing else owns it.
+        Ok(unsafe { File::from_raw_fd(fd) })
     }
-}
 
-unsafe extern "C" {
-    fn timerfd_create(clock: c_int, flags: c_int) -> c_int;
-    fn timerfd_settime(fd: c_int, flags: c_int, new: *const c_long, old: *mut c_long) -> c_int;
+    /// Sets the timer to expire once.
+    pub fn set(timerfd: &File, after: Duration) -> io::Result<()> {
+        let (secs, nanos) = (after.as_secs() as c_long, after.subsec_nanos() as c_long);
+        let new = [0, 0, secs, nanos]; // struct itimerspec: the interval, and the first expiration
+        // SAFETY: the kernel reads `new`, and does not write where the last pointer is null.
+        match unsafe { timerfd_settime(timerfd.as_raw_fd(), 0, new.as_ptr(), ptr::null_mut()) } {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    }
+
+    unsafe extern "C" {
+        fn timerfd_create(clock: c_int, flags: c_int) -> c_int;
+        fn timerfd_settime(fd: c_int, flags: c_int, new: *const c_long, old: *mut c_long) -> c_int;
+    }
 }
