@@ -48,23 +48,21 @@ fn run(mut input: File, files: &[PathBuf]) -> io::Result<()> {
     loop {
         poll.poll(&mut events, None)?;
         for event in &events {
-            if event.token() == INPUT {
-                // One read for each event does not block. Do not make standard input non-blocking:
-                // the shell and other programs share it.
-                let count = input.read(&mut buffer)?;
-                take_lines(&mut line, &buffer[..count]);
-                if count == 0 {
-                    return Ok(());
-                }
-            } else {
-                let count = watches.read(&mut buffer)?;
-                inotify::tell(&buffer[..count], files);
+            if event.token() == FILES {
+                inotify::tell_changes(&mut watches, files)?;
+                continue;
+            }
+            // One read for each event does not block, so the input need not be non-blocking. Leave
+            // standard input as it is: the shell and other programs share it.
+            match input.read(&mut buffer)? {
+                0 => return end(&line),
+                count => take_lines(&mut line, &buffer[..count]),
             }
         }
     }
 }
 
-/// Tells each complete line, and at the end of the input (no bytes) what comes after the last one.
+/// Adds to the current line, and tells each line that is complete.
 fn take_lines(line: &mut Vec<u8>, bytes: &[u8]) {
     for &byte in bytes {
         if byte == b'\n' {
@@ -74,20 +72,20 @@ fn take_lines(line: &mut Vec<u8>, bytes: &[u8]) {
             line.push(byte);
         }
     }
-    if bytes.is_empty() {
-        println!("  end of input, after {:?}", String::from_utf8_lossy(line));
-    }
 }
 
-/// A regular file or /dev/null does not support epoll. It is always ready, so nobody has to wait.
-fn read_all(mut input: File, error: io::Error) -> io::Result<()> {
-    println!("  register: {error}; this kind of file is always ready");
-    let mut bytes = Vec::new();
-    input.read_to_end(&mut bytes)?;
-    let mut line = Vec::new();
-    take_lines(&mut line, &bytes);
-    take_lines(&mut line, &[]);
+fn end(line: &[u8]) -> io::Result<()> {
+    println!("  end of input, after {:?}", String::from_utf8_lossy(line));
     Ok(())
+}
+
+/// A regular file and /dev/null do not support epoll. They are always ready: read them directly.
+fn read_all(mut input: File, error: io::Error) -> io::Result<()> {
+    println!("  register: {error}; so read it directly");
+    let (mut bytes, mut line) = (Vec::new(), Vec::new());
+    input.read_to_end(&mut bytes)?;
+    take_lines(&mut line, &bytes);
+    end(&line)
 }
 
 fn with_buf_reader(input: File) -> io::Result<()> {
@@ -194,7 +192,7 @@ mod pipe {
 mod inotify {
     use std::ffi::{CString, c_char, c_int};
     use std::fs::File;
-    use std::io;
+    use std::io::{self, Read};
     use std::os::fd::FromRawFd;
     use std::os::unix::ffi::OsStrExt;
     use std::path::PathBuf;
@@ -219,8 +217,10 @@ mod inotify {
 
     /// Each change is a `struct inotify_event`: watch, mask, cookie, and the length of a name, which
     /// is 0 for a watch on a file.
-    pub fn tell(bytes: &[u8], files: &[PathBuf]) {
-        for change in bytes.chunks_exact(16) {
+    pub fn tell_changes(inotify: &mut File, files: &[PathBuf]) -> io::Result<()> {
+        let mut buffer = [0; 1024];
+        let count = inotify.read(&mut buffer)?;
+        for change in buffer[..count].chunks_exact(16) {
             let field = |at: usize| u32::from_ne_bytes(change[at..at + 4].try_into().unwrap());
             let Some(file) = files.get((field(0) as usize).wrapping_sub(1)) else {
                 continue; // Not about a file: there were more changes than the kernel keeps.
@@ -232,6 +232,7 @@ mod inotify {
                 println!("  file {name} has changed");
             }
         }
+        Ok(())
     }
 
     fn check(result: c_int) -> io::Result<c_int> {
