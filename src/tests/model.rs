@@ -19,6 +19,7 @@
 mod ffi;
 #[path = "../../examples/model/mod.rs"]
 mod model;
+mod model_rules;
 #[path = "../poll.rs"]
 mod poll;
 
