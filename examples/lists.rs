@@ -87,7 +87,7 @@ impl Queue {
             });
         }
         println!("L is level-triggered, E edge-triggered, O one-shot. In the interest list");
-        println!("19 is EPOLLIN | EPOLLERR | EPOLLHUP, 8... EPOLLET, 4... EPOLLONESHOT.\n");
+        println!("19 is EPOLLIN | EPOLLERR | EPOLLHUP, 8... EPOLLET, 4... EPOLLONESHOT.");
         println!("                      interest list (kernel)        ready list  the program");
         println!("call                  L         E         O         (model)     gets");
         Ok(Queue {
