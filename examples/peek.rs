@@ -14,7 +14,7 @@
 //! its descriptor: a duplicate keeps the file open. (Eventfds, timerfds, and epoll instances share
 //! one inode, so among them this cannot be seen while the number is in use.)
 //!
-//! Change next: in `sample`, drop the `duplicate` too; deregister `closed` before you drop it; add a
+//! Change next: in `sample`, drop `_duplicate` too; deregister `closed` before you drop it; register a
 //! `UdpSocket` and a second waker. Then look at a web server, a database, a program of your own.
 
 use epollet::{Events, Interest, Poll, Waker, ffi};
@@ -29,7 +29,7 @@ use std::{env, fs, time::Duration};
 fn peek(pid: u32) -> io::Result<String> {
     let files = open_files(pid)?;
     let name = fs::read_to_string(format!("/proc/{pid}/comm"))?;
-    let mut text = format!("process {pid}, {}", name.trim_end());
+    let mut text = format!("process {pid} ({})", name.trim_end());
     let mut known: Vec<(i32, Vec<Registration>)> = Vec::new();
     for queue in files
         .iter()
@@ -152,7 +152,7 @@ fn kind(pid: u32, files: &[OpenFile], registration: &Registration) -> String {
         Some(file) => format!("{}, open as {}", file.kind(pid), file.fd),
         None => socket(pid, registration.inode).unwrap_or(String::from("open in another process")),
     };
-    format!("OUTLIVED ITS DESCRIPTOR: {file}")
+    format!("OUTLIVED its fd: {file}")
 }
 
 /// A descriptor of the process, and what it refers to.
