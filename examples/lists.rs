@@ -44,7 +44,7 @@ fn main() -> io::Result<()> {
     queue.poll(1)?; // what did not fit stays before what goes back
     queue.poll(3)?;
     queue.deregister(L)?;
-    println!("{} times the kernel and the model agreed.\n", queue.agreed);
+    println!("The kernel and the model agreed {} times.\n", queue.agreed);
     println!("An event puts a registration on the ready list, a poll takes it off, and only a");
     println!("level-triggered one goes back.");
     Ok(())
@@ -134,7 +134,7 @@ impl Queue {
     fn read(&mut self, names: &[Token]) -> io::Result<()> {
         for &name in names {
             let stream = &mut self.streams[name];
-            while stream.ours.read(&mut [0]).is_ok() {
+            while let Ok(1) = stream.ours.read(&mut [0]) {
                 self.model.read(stream.key.file);
             }
         }
