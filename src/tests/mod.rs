@@ -9,6 +9,7 @@ mod abi;
 mod attack;
 mod common;
 mod delayserver;
+mod edges;
 mod poll;
 mod readiness;
 mod registration;
