@@ -10,6 +10,7 @@ mod attack;
 mod common;
 mod delayserver;
 mod edges;
+mod misunderstandings;
 mod poll;
 mod readiness;
 mod registration;
