@@ -136,7 +136,7 @@ fn a_listener_has_an_edge_for_each_connection() {
 
 /// A terminal is the inner end of a pseudoterminal; the master is the outer one, which a terminal
 /// emulator holds. Both are non-blocking here.
-fn pseudoterminal() -> (File, File) {
+pub fn pseudoterminal() -> (File, File) {
     const TIOCSPTLCK: u64 = 0x4004_5431;
     const TIOCGPTN: u64 = 0x8004_5430;
     const O_NOCTTY_NONBLOCK: i32 = 0o4400;

@@ -3,6 +3,7 @@
 //! Those that need processes are in `practice.rs`.
 
 use super::common::*;
+use super::edges::pseudoterminal;
 use crate::ffi::{
     self, EPOLLERR, EPOLLET, EPOLLEXCLUSIVE, EPOLLHUP, EPOLLIN, EPOLLONESHOT, EPOLLOUT, EPOLLPRI,
     EPOLLRDHUP,
@@ -13,6 +14,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::raw::c_void;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Sender};
@@ -447,6 +449,46 @@ fn a_fifo_that_is_hung_up_can_be_opened_for_writing_again() {
     assert_eq!(bits(&mut poll), 0, "the hang-up is over");
     writer.write_all(b"a").unwrap();
     assert_eq!(bits(&mut poll), EPOLLIN);
+}
+
+#[test]
+fn a_pseudoterminal_that_is_hung_up_can_be_opened_again() {
+    const EIO: i32 = 5;
+    const O_NOCTTY: i32 = 0o400;
+    let (mut master, terminal) = pseudoterminal();
+    let path = fs::read_link(format!("/proc/self/fd/{}", terminal.as_raw_fd())).unwrap();
+    let mut poll = watch(&master, Interest::READABLE);
+    assert_eq!(bits(&mut poll), 0);
+    drop(terminal);
+    assert!(wait(&mut poll)[0].is_read_closed());
+    let end = master.read(&mut [0]).unwrap_err();
+    assert_eq!(end.raw_os_error(), Some(EIO), "not 0 bytes");
+    let mut options = OpenOptions::new();
+    options.write(true).custom_flags(O_NOCTTY);
+    let mut terminal = options.open(path).unwrap();
+    assert_eq!(bits(&mut poll), 0, "the hang-up is over");
+    terminal.write_all(b"a").unwrap();
+    assert_eq!(wait(&mut poll)[0].bits() as i32, EPOLLIN);
+}
+
+/// With `IP_RECVERR`, an error is in a queue too. (So are the time stamps and the completions that a
+/// socket may be asked to report.)
+#[test]
+fn epollerr_can_outlast_the_error_that_take_error_returns() {
+    const IP_RECVERR: i32 = 11;
+    let refusing = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let ours = UdpSocket::bind("127.0.0.1:0").unwrap();
+    ours.connect(refusing.local_addr().unwrap()).unwrap();
+    drop(refusing);
+    let on = 1_i32.to_ne_bytes();
+    // SAFETY: an int has 4 bytes; 0 is the level of IP.
+    let set = unsafe { c::setsockopt(ours.as_raw_fd(), 0, IP_RECVERR, on.as_ptr().cast(), 4) };
+    assert_eq!(set, 0);
+    ours.send(b"a").unwrap();
+    await_bits(&ours, EPOLLERR);
+    assert!(ours.take_error().unwrap().is_some());
+    assert!(ours.take_error().unwrap().is_none());
+    assert_eq!(bits(&mut watch(&ours, 0)), EPOLLERR);
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod misunderstandings;
 mod poll;
 mod readiness;
 mod registration;
+mod rules;
 mod sources;
 mod threads;
 mod triggers;
