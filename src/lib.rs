@@ -36,6 +36,7 @@
 
 pub mod delayserver;
 pub mod ffi;
+pub mod guide;
 pub mod poll;
 
 pub use ffi::Event;

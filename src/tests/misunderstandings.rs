@@ -317,9 +317,15 @@ fn one_event_can_wake_two_threads_of_one_instance_if_level_triggered() {
 }
 
 #[test]
-fn one_edge_wakes_one_of_two_threads_of_one_instance() {
+fn one_edge_or_one_shot_wakes_one_of_two_threads_of_one_instance() {
+    for mode in [EPOLLET, EPOLLONESHOT] {
+        assert_one_of_two_threads_wakes(EPOLLIN | mode);
+    }
+}
+
+fn assert_one_of_two_threads_wakes(interest: i32) {
     let (ours, mut theirs) = pair();
-    let poll = watch(&ours, EPOLLIN | EPOLLET);
+    let poll = watch(&ours, interest);
     let stop = Poll::new().unwrap();
     poll.registry().register(&stop, 2, EPOLLIN).unwrap();
     let waker = Waker::new(stop.registry(), 3).unwrap();
@@ -558,13 +564,19 @@ fn priority_data_counts_as_readable_and_a_plain_read_would_block() {
 
 #[test]
 fn a_plain_read_loses_the_out_of_band_byte_even_if_it_would_block() {
-    let (mut ours, theirs) = tcp_pair();
+    let (mut ours, mut theirs) = tcp_pair();
     send_urgent(&theirs, b'!');
     await_bits(&ours, EPOLLPRI);
     let read = ours.read(&mut [0]).unwrap_err();
     assert_eq!(read.kind(), ErrorKind::WouldBlock);
     let urgent = receive_urgent(&ours).unwrap_err();
     assert_eq!(urgent.kind(), ErrorKind::InvalidInput);
+    send_urgent(&theirs, b'!');
+    await_bits(&ours, EPOLLPRI);
+    theirs.write_all(b"after").unwrap();
+    await_bits(&ours, EPOLLIN);
+    assert_eq!(drain(&mut ours), 5, "the bytes behind it");
+    assert!(receive_urgent(&ours).is_err());
 }
 
 #[test]
