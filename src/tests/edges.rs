@@ -180,6 +180,9 @@ fn a_pseudoterminal_master_has_an_edge_for_output_and_when_its_input_moves() {
     cell(OUR_WRITE, &ours, || write(&ours, b"ab\n"), IN | OUT);
     await_bits(&theirs, IN);
     cell(PEER_READS, &ours, || read(&theirs, 1), IN | OUT);
+    while (&ours).write(b"a line\n").is_ok() {}
+    let drain_theirs = || while drain(&mut &theirs) > 0 {};
+    cell(PEER_DRAINS, &ours, drain_theirs, IN | OUT);
 }
 
 fn eventfd(flags: i32) -> File {

@@ -10,6 +10,7 @@ mod attack;
 mod common;
 mod delayserver;
 mod edges;
+mod guide;
 mod misunderstandings;
 mod poll;
 mod readiness;
