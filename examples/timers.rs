@@ -76,7 +76,7 @@ fn main() -> io::Result<()> {
     let with_timeout = run(timers(), None)?;
     let with_timerfd = run(timers(), Some(timerfd::new()?))?;
 
-    println!("timer  deadline    late: timeout of poll            late: timerfd");
+    println!("timer  deadline    late: timeout of poll          late: timerfd");
     for (timeout, timerfd) in with_timeout.late.iter().zip(&with_timerfd.late) {
         let (number, late) = timeout;
         let deadline = tenths_of_ms[*number] as f64 / 10.0;
@@ -87,21 +87,19 @@ fn main() -> io::Result<()> {
         );
     }
     println!(
-        "polls            {:<33}{}",
+        "polls            {:<31}{}",
         with_timeout.polls, with_timerfd.polls
     );
-    println!(
-        "\nTo take home: the earliest deadline is the timeout of poll, never early, up to 1 ms"
-    );
-    println!("late; a timerfd is finer, for one more system call each time.");
+    println!("\nTo take home: the earliest deadline is the timeout of poll, never early and up");
+    println!("to 1 ms late; a timerfd is finer, for one more system call each time.");
     Ok(())
 }
 
 fn bar(late: Duration) -> String {
-    const MICROS_PER_CHARACTER: u128 = 50;
-    let length = (late.as_micros().div_ceil(MICROS_PER_CHARACTER) as usize).min(20);
+    const MICROS_PER_CHARACTER: u128 = 60;
+    let length = (late.as_micros().div_ceil(MICROS_PER_CHARACTER) as usize).min(18);
     let bar = "=".repeat(length);
-    format!("{:6.3} ms |{bar:20}", late.as_secs_f64() * 1000.0)
+    format!("{:6.3} ms |{bar:18}", late.as_secs_f64() * 1000.0)
 }
 
 mod timerfd {
