@@ -13,10 +13,10 @@
 //! `src/tests/poll.rs`. The delay server keeps its deadlines in a heap as well.
 //!
 //! Change next:
-//! - Round down: pass `Some(Duration::from_millis(remaining.as_millis() as u64))`. The timers end on
-//!   time, but count the polls.
-//! - Cancel timer 2 when timer 1 ends. A heap gives away its top alone: leave the entry where it is,
-//!   and skip it when its deadline comes.
+//! - Round down: pass `Some(Duration::from_millis(remaining.as_millis() as u64))`. The timers end
+//!   on time, but count the polls.
+//! - Cancel timer 2 when timer 1 ends. A heap gives away its top alone: leave the entry where it
+//!   is, and skip it when its deadline comes.
 //! - Sleep for 5 ms after each poll, as a slow handler does. Does the timerfd help?
 
 use epollet::{Events, Interest, Poll};
@@ -45,7 +45,8 @@ fn run(mut timers: Timers, timerfd: Option<File>) -> io::Result<Ended> {
         }
         ended.polls += 1;
         if let Some(timerfd) = &timerfd {
-            timerfd::set(timerfd, remaining)?; // It is not ready any more, so nothing has to read it.
+            // Set again it is not ready any more, so nothing has to read it.
+            timerfd::set(timerfd, remaining)?;
             poll.poll(&mut events, None)?;
         } else {
             poll.poll(&mut events, Some(remaining))?;
