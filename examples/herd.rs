@@ -18,8 +18,8 @@
 //!   wakes the next thread in line while the first is busy.
 //! - Add `ffi::EPOLLET` to the exclusive listener. The digits stay as they are: the order of the
 //!   waiting threads decides, not the trigger.
-//! - Add `ffi::EPOLLRDHUP` to it, as `Interest::READABLE` does: the kernel rejects that together with
-//!   `EPOLLEXCLUSIVE` (`EINVAL`).
+//! - Add `ffi::EPOLLRDHUP` to it, as `Interest::READABLE` does: the kernel rejects that together
+//!   with `EPOLLEXCLUSIVE` (`EINVAL`).
 
 use epollet::{Events, Poll, ffi};
 use std::io::{self, ErrorKind};
