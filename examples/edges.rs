@@ -18,8 +18,8 @@
 //!   to write. In "we write" only the eventfd keeps its edge: it is a write to itself.
 //! - Register without `EDGE`: each cell is then what the source is ready for, whatever happened
 //!   last.
-//! - In `stream`, read all three bytes after the first `note`. Which cells change? (None: an edge
-//!   does not depend on what is still unread.)
+//! - In `stream`, read all three bytes after the first `note`. Which cells change? (None: the
+//!   edges of these sources do not depend on what is still unread.)
 
 use epollet::{Events, Interest, Poll, ffi};
 use std::ffi::{CStr, OsStr, c_char, c_int, c_long};
