@@ -40,7 +40,7 @@ pub struct Stream {
 }
 
 impl Kind {
-    /// What the file is ready for. [`Kernel`] itself asks queues.
+    /// What an eventfd or a stream is ready for. For a queue see [`Kernel`].
     pub fn ready(&self) -> i32 {
         match self {
             Kind::Eventfd(count) => {
@@ -112,7 +112,7 @@ impl Kernel {
         self.files[file].descriptors += 1;
     }
 
-    /// Closes one descriptor. The last one ends the registrations.
+    /// Closes one descriptor. With the last one, the file and its registrations end.
     pub fn close(&mut self, file: usize) {
         self.files[file].descriptors -= 1;
         if self.files[file].descriptors > 0 {
@@ -131,7 +131,7 @@ impl Kernel {
         }
     }
 
-    /// Adds `value` to an eventfd, which must not exceed 2^64 - 2. Sends one byte to a stream.
+    /// Adds `value` to an eventfd, unless that makes more than 2^64 - 2. Sends one byte to a stream.
     pub fn write(&mut self, file: usize, value: u64) {
         match &mut self.files[file].kind {
             Kind::Eventfd(count) if u64::MAX - *count > value => {
