@@ -61,6 +61,11 @@ fn interest_is_a_set_of_bits_printed_by_name() {
         interest,
         "raw bits, too"
     );
+    assert_eq!(
+        interest | Interest::EDGE,
+        interest,
+        "a set has no bit twice"
+    );
     let others = Interest::PRIORITY | Interest::ONESHOT | EPOLLEXCLUSIVE;
     assert_eq!(
         others,

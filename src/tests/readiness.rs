@@ -27,6 +27,28 @@ fn writable_goes_away_when_the_send_buffer_is_full_and_comes_back_when_the_peer_
     assert_eq!(ready_bits(&mut poll), EPOLLOUT);
 }
 
+/// The kernel reports a TCP socket as writable when a third of its send buffer is free: a write can
+/// succeed earlier, but a loop that waits for the report does not wake for every few bytes.
+#[test]
+fn a_full_tcp_socket_takes_a_byte_before_it_is_reported_as_writable_again() {
+    let (mut ours, mut theirs) = tcp_pair();
+    let mut poll = queue_with(&ours, Interest::WRITABLE);
+    until("buffers that stay full", || fill(&mut ours) == 0);
+    assert_eq!(ready_bits(&mut poll), 0);
+    let mut buffer = [0; 1024];
+    until("a write that succeeds", || {
+        theirs.read_exact(&mut buffer).unwrap();
+        let reported = ready_bits(&mut poll);
+        let written = ours.write(b"x").is_ok();
+        assert_eq!(reported, 0, "not yet");
+        written
+    });
+    until("the report", || {
+        drain(&mut theirs);
+        ready_bits(&mut poll) == EPOLLOUT
+    });
+}
+
 #[test]
 fn writable_comes_back_as_an_edge() {
     let (mut ours, mut theirs) = unix_pair();
@@ -113,6 +135,26 @@ fn a_reset_gives_err_and_take_error_says_why() {
     let error = ours.take_error().unwrap().expect("SO_ERROR is set");
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     assert!(ours.take_error().unwrap().is_none(), "asking takes it");
+}
+
+#[test]
+fn data_that_came_before_a_reset_is_read_before_the_error() {
+    let (mut ours, mut theirs) = tcp_pair();
+    theirs.write_all(b"last words").unwrap();
+    await_bits(&ours, EPOLLIN);
+    reset(theirs);
+    await_bits(&ours, EPOLLERR);
+    let event = await_events(&mut queue_with(&ours, Interest::READABLE))[0];
+    assert!(event.is_readable() && event.is_error());
+    let mut buffer = [0; 100];
+    assert_eq!(ours.read(&mut buffer).unwrap(), 10);
+    let error = ours.read(&mut buffer).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    assert_eq!(
+        ours.read(&mut buffer).unwrap(),
+        0,
+        "the error is returned once"
+    );
 }
 
 #[test]
@@ -235,6 +277,27 @@ fn an_empty_datagram_is_something_to_read() {
         EPOLLIN
     );
     assert_eq!(ours.recv(&mut [0; 10]).unwrap(), 0);
+}
+
+/// The ICMP message "port unreachable" reaches a socket that is connected to that port. It does not
+/// close anything: the error is taken once.
+#[test]
+fn an_icmp_error_is_err_on_a_connected_udp_socket() {
+    // Being connected elsewhere, this socket keeps the port from others and takes no datagram.
+    let unreachable = UdpSocket::bind("127.0.0.1:0").unwrap();
+    unreachable.connect("127.0.0.1:9").unwrap();
+    let ours = UdpSocket::bind("127.0.0.1:0").unwrap();
+    ours.connect(unreachable.local_addr().unwrap()).unwrap();
+    ours.set_nonblocking(true).unwrap();
+    let mut poll = queue_with(&ours, Interest::READABLE);
+    assert_eq!(ready_bits(&mut poll), 0);
+    ours.send(b"a").unwrap();
+    let event = await_events(&mut poll)[0];
+    assert_eq!(event.bits() as i32, EPOLLERR);
+    assert!(!event.is_readable(), "so read on errors, too");
+    let error = ours.recv(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    assert_eq!(ready_bits(&mut poll), 0);
 }
 
 #[test]

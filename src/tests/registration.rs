@@ -1,11 +1,12 @@
 //! The life of a registration, and the errors on its way.
 
 use super::common::*;
-use crate::ffi::{EPOLLET, EPOLLIN, EPOLLOUT};
+use crate::ffi::{EPOLLET, EPOLLEXCLUSIVE, EPOLLIN, EPOLLOUT};
 use crate::{Interest, Poll};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 #[test]
 fn registering_twice_is_eexist() {
@@ -33,13 +34,15 @@ fn deregistering_what_is_not_registered_is_enoent() {
 }
 
 #[test]
-fn what_never_makes_a_reader_wait_is_eperm() {
+fn a_file_on_disk_a_directory_and_dev_null_are_eperm() {
     let poll = Poll::new().unwrap();
-    let exe = File::open(std::env::current_exe().unwrap()).unwrap();
-    assert_eq!(os_code(poll.registry().register(&exe, 1, EPOLLIN)), EPERM);
-    for path in ["/", "/dev/null"] {
+    let on_disk = std::env::current_exe().unwrap();
+    for path in [on_disk.as_path(), Path::new("/"), Path::new("/dev/null")] {
         let file = File::open(path).unwrap();
-        assert_eq!(os_code(poll.registry().register(&file, 1, EPOLLIN)), EPERM);
+        let registry = poll.registry();
+        assert_eq!(os_code(registry.register(&file, 1, EPOLLIN)), EPERM);
+        assert_eq!(os_code(registry.reregister(&file, 1, EPOLLIN)), EPERM);
+        assert_eq!(os_code(registry.deregister(&file)), EPERM);
     }
 }
 
@@ -58,7 +61,20 @@ fn a_descriptor_that_is_not_open_is_ebadf() {
 #[test]
 fn a_queue_in_itself_is_einval() {
     let poll = Poll::new().unwrap();
-    assert_eq!(os_code(poll.registry().register(&poll, 1, EPOLLIN)), EINVAL);
+    let registry = poll.registry();
+    assert_eq!(os_code(registry.register(&poll, 1, EPOLLIN)), EINVAL);
+    assert_eq!(os_code(registry.reregister(&poll, 1, EPOLLIN)), EINVAL);
+    assert_eq!(os_code(registry.deregister(&poll)), EINVAL);
+}
+
+#[test]
+fn a_queue_as_an_exclusive_source_is_einval() {
+    let (outer, inner) = (Poll::new().unwrap(), Poll::new().unwrap());
+    let exclusive = EPOLLIN | EPOLLEXCLUSIVE;
+    assert_eq!(
+        os_code(outer.registry().register(&inner, 1, exclusive)),
+        EINVAL
+    );
 }
 
 #[test]
@@ -232,6 +248,50 @@ fn any_owner_of_a_descriptor_is_a_source() {
     let mut file = File::from(owned);
     poll.registry().deregister(&file).unwrap();
     file.read_exact(&mut [0]).unwrap();
+}
+
+#[test]
+fn sources_of_different_types_can_be_registered_through_one_reference_type() {
+    let (stream, _theirs) = unix_pair();
+    let (reader, _writer) = pipe();
+    let sources: [&dyn AsFd; 2] = [&stream, &reader];
+    let poll = Poll::new().unwrap();
+    for (token, source) in sources.into_iter().enumerate() {
+        poll.registry().register(source, token, EPOLLIN).unwrap();
+        poll.registry().reregister(source, token, EPOLLIN).unwrap();
+        poll.registry().deregister(source).unwrap();
+    }
+}
+
+#[test]
+fn proc_shows_the_interest_list() {
+    let (ours, _theirs) = unix_pair();
+    let poll = Poll::new().unwrap();
+    poll.registry().register(&ours, 0xabc, EPOLLOUT).unwrap();
+    let fdinfo = format!("/proc/self/fdinfo/{}", poll.as_raw_fd());
+    let text = fs::read_to_string(fdinfo).unwrap();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("tfd:"))
+        .collect();
+    let [line] = lines[..] else {
+        panic!("{text}");
+    };
+    let words: Vec<&str> = line.split_whitespace().collect();
+    // The kernel has added EPOLLERR and EPOLLHUP.
+    let number = ours.as_raw_fd().to_string();
+    let expected = ["tfd:", &number, "events:", "1c", "data:", "abc"];
+    assert_eq!(words[..6], expected);
+}
+
+#[test]
+fn a_clone_of_the_registry_has_a_descriptor_of_its_own_for_the_same_queue() {
+    let (ours, _theirs) = unix_pair();
+    let poll = queue_with(&ours, EPOLLIN);
+    let clone = poll.registry().try_clone().unwrap();
+    assert_eq!(poll.as_raw_fd(), poll.registry().as_raw_fd());
+    assert_ne!(poll.as_raw_fd(), clone.as_raw_fd());
+    assert_eq!(os_code(clone.register(&ours, 1, EPOLLIN)), EEXIST);
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! When a source is reported again: level-triggered, edge-triggered, one-shot, exclusive.
 
 use super::common::*;
+use crate::ffi::{self, EFD_CLOEXEC, EFD_NONBLOCK};
 use crate::ffi::{EPOLLET, EPOLLEXCLUSIVE, EPOLLHUP, EPOLLIN, EPOLLONESHOT, EPOLLOUT, EPOLLRDHUP};
-use crate::{Events, Interest, Poll};
-use std::fs;
+use crate::{Interest, Poll, Waker};
+use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::mpsc;
@@ -71,13 +72,51 @@ fn level_and_edge_on_one_source_differ_as_the_documentation_draws_it() {
         [polls(), polls()]
     };
     theirs.write_all(b"ab").unwrap();
-    assert_eq!(twice(), [(EPOLLIN, EPOLLIN), (EPOLLIN, 0)], "2 bytes come");
+    assert_eq!(
+        twice(),
+        [(EPOLLIN, EPOLLIN), (EPOLLIN, 0)],
+        "2 bytes arrive"
+    );
     ours.read_exact(&mut [0]).unwrap();
     assert_eq!(twice(), [(EPOLLIN, 0), (EPOLLIN, 0)], "1 is read");
     theirs.write_all(b"c").unwrap();
-    assert_eq!(twice(), [(EPOLLIN, EPOLLIN), (EPOLLIN, 0)], "1 more comes");
+    assert_eq!(
+        twice(),
+        [(EPOLLIN, EPOLLIN), (EPOLLIN, 0)],
+        "1 more arrives"
+    );
     ours.read_exact(&mut [0; 2]).unwrap();
     assert_eq!(twice(), [(0, 0), (0, 0)], "both are read");
+}
+
+#[test]
+fn what_is_read_before_the_poll_is_not_reported_not_even_as_an_edge() {
+    for interest in [EPOLLIN, EPOLLIN | EPOLLET] {
+        let (mut ours, mut theirs) = unix_pair();
+        let mut poll = queue_with(&ours, interest);
+        theirs.write_all(b"a").unwrap();
+        drain(&mut ours);
+        assert_eq!(ready_bits(&mut poll), 0);
+    }
+}
+
+/// So a waker needs no read.
+#[test]
+fn each_write_to_an_eventfd_is_an_edge_whether_it_is_read_or_not() {
+    // SAFETY: the call takes no pointer.
+    let eventfd = owned_fd(unsafe { ffi::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) });
+    let mut eventfd = File::from(eventfd);
+    let mut poll = queue_with(&eventfd, EPOLLIN | EPOLLET);
+    for _ in 0..3 {
+        eventfd.write_all(&1_u64.to_ne_bytes()).unwrap();
+        assert_eq!(ready_bits(&mut poll), EPOLLIN);
+        assert_eq!(ready_bits(&mut poll), 0);
+    }
+    let mut counter = [0; 8];
+    eventfd.read_exact(&mut counter).unwrap();
+    assert_eq!(u64::from_ne_bytes(counter), 3);
+    eventfd.write_all(&1_u64.to_ne_bytes()).unwrap();
+    assert_eq!(ready_bits(&mut poll), EPOLLIN);
 }
 
 #[test]
@@ -199,27 +238,17 @@ fn an_edge_triggered_event_carries_all_that_is_ready_not_only_what_is_new() {
     assert_eq!(ready_bits(&mut poll), EPOLLIN | EPOLLOUT);
 }
 
-/// Two queues watch one source; a thread sleeps in `poll` of the first, nobody in that of the
-/// second. Returns what the second reports after the source got ready and the first has reported
-/// it.
+/// One source is registered with two queues, and a thread sleeps in `poll` of the first. Returns
+/// what the second reports after the source got ready and the first has reported it.
 fn second_queue_reports(interest: i32) -> i32 {
     let (ours, mut theirs) = unix_pair();
     let mut first = queue_with(&ours, interest);
     let mut second = queue_with(&ours, interest);
-    let (tell, told) = mpsc::channel();
-    let sleeper = thread::spawn(move || {
-        let mut events = Events::with_capacity(1);
-        let thread = fs::read_link("/proc/thread-self").unwrap();
-        tell.send(thread).unwrap();
-        first.poll(&mut events, Some(LONG)).unwrap();
-        events
+    thread::scope(|scope| {
+        let sleeper = spawn_asleep(scope, || await_events(&mut first));
+        theirs.write_all(b"a").unwrap();
+        assert_eq!(sorted_tokens(&sleeper.join().unwrap()), [1]);
     });
-    let stat = std::path::Path::new("/proc")
-        .join(told.recv().unwrap())
-        .join("stat");
-    await_state(stat, 'S');
-    theirs.write_all(b"a").unwrap();
-    assert_eq!(sorted_tokens(&sleeper.join().unwrap()), [1]);
     ready_bits(&mut second)
 }
 
@@ -231,6 +260,48 @@ fn without_exclusive_every_queue_reports() {
 #[test]
 fn exclusive_leaves_the_second_queue_alone_if_the_first_has_a_sleeper() {
     assert_eq!(second_queue_reports(EPOLLIN | EPOLLEXCLUSIVE), 0);
+}
+
+#[test]
+fn exclusive_reports_to_every_queue_if_no_thread_sleeps() {
+    let (ours, mut theirs) = unix_pair();
+    let mut first = queue_with(&ours, EPOLLIN | EPOLLEXCLUSIVE);
+    let mut second = queue_with(&ours, EPOLLIN | EPOLLEXCLUSIVE);
+    theirs.write_all(b"a").unwrap();
+    assert_eq!(ready_bits(&mut first), EPOLLIN);
+    assert_eq!(ready_bits(&mut second), EPOLLIN);
+}
+
+/// A listener is registered with the queues of two threads, which sleep when one client connects.
+/// Each thread ends with what its first `poll` reports. Returns how many of them are the listener;
+/// a thread that sleeps on is woken, once the other has ended.
+fn threads_that_a_client_wakes(interest: i32) -> usize {
+    const WAKER: usize = 9;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut queues = [0, 1].map(|_| queue_with(&listener, interest));
+    let wakers = [0, 1].map(|i| Waker::new(queues[i].registry(), WAKER).unwrap());
+    let (tell, told) = mpsc::channel();
+    thread::scope(|scope| {
+        for queue in &mut queues {
+            let tell = tell.clone();
+            spawn_asleep(scope, move || tell.send(await_events(queue)).unwrap());
+        }
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let first = told.recv().unwrap();
+        wakers.iter().for_each(|waker| waker.wake().unwrap());
+        let second = told.recv().unwrap();
+        let reports = [first, second].concat();
+        reports
+            .iter()
+            .filter(|event| event.token() != WAKER)
+            .count()
+    })
+}
+
+#[test]
+fn one_client_wakes_every_thread_without_exclusive_and_one_with_it() {
+    assert_eq!(threads_that_a_client_wakes(EPOLLIN), 2);
+    assert_eq!(threads_that_a_client_wakes(EPOLLIN | EPOLLEXCLUSIVE), 1);
 }
 
 #[test]
@@ -246,10 +317,8 @@ fn exclusive_goes_with_in_out_and_edge_alone() {
     }
     let taken = EPOLLIN | EPOLLOUT | EPOLLET | EPOLLEXCLUSIVE;
     poll.registry().register(&ours, 1, taken).unwrap();
-    let error = poll.registry().reregister(&ours, 1, taken).unwrap_err();
-    assert_eq!(
-        error.kind(),
-        ErrorKind::InvalidInput,
-        "nor can it be changed"
-    );
+    for changed in [taken, EPOLLIN] {
+        let error = poll.registry().reregister(&ours, 1, changed).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "it stays as it is");
+    }
 }
