@@ -4,13 +4,13 @@
 use super::common::*;
 use crate::Interest;
 use crate::ffi::{EFD_CLOEXEC, EFD_NONBLOCK, EPOLLIN};
-use std::ffi::CString;
-use std::ffi::c_long;
+use std::ffi::{CStr, CString, c_long};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 
 /// Nothing before `act`, EPOLLIN after it.
@@ -103,33 +103,23 @@ fn an_inotify_watch_becomes_readable() {
 
 #[test]
 fn a_terminal_becomes_readable() {
-    const TIOCSPTLCK: u64 = 0x4004_5431;
-    const TIOCGPTN: u64 = 0x8004_5430;
-    const O_NOCTTY: i32 = 0o400;
-    let open = |path: &str| {
-        use std::os::unix::fs::OpenOptionsExt;
-        let mut options = OpenOptions::new();
-        options
-            .read(true)
-            .write(true)
-            .custom_flags(O_NOCTTY)
-            .open(path)
-            .unwrap()
-    };
-    let mut keyboard = open("/dev/ptmx");
-    let (unlocked, mut number) = (0_i32, 0_i32);
-    // SAFETY: the kernel reads an int, then it writes one.
+    const O_RDWR_NOCTTY: i32 = 0o402;
+    // SAFETY: the call takes no pointer.
+    let keyboard = owned_fd(unsafe { c::posix_openpt(O_RDWR_NOCTTY) });
+    let mut name = [0; 64];
+    // SAFETY: the C library writes at most 64 bytes.
     unsafe {
-        assert_eq!(
-            c::ioctl(keyboard.as_raw_fd(), TIOCSPTLCK as _, &unlocked),
-            0
-        );
-        assert_eq!(
-            c::ioctl(keyboard.as_raw_fd(), TIOCGPTN as _, &mut number),
-            0
-        );
+        assert_eq!(c::unlockpt(keyboard.as_raw_fd()), 0);
+        let found = c::ptsname_r(keyboard.as_raw_fd(), name.as_mut_ptr().cast(), name.len());
+        assert_eq!(found, 0);
     }
-    let terminal = open(&format!("/dev/pts/{number}"));
+    let name = CStr::from_bytes_until_nul(&name).unwrap().to_str().unwrap();
+    let terminal = OpenOptions::new()
+        .read(true)
+        .custom_flags(O_RDWR_NOCTTY)
+        .open(name)
+        .unwrap();
     // A terminal hands over whole lines.
+    let mut keyboard = File::from(keyboard);
     becomes_readable(&terminal, || keyboard.write_all(b"hello\n").unwrap());
 }

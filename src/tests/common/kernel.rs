@@ -46,18 +46,19 @@ pub mod c {
         pub fn bind(fd: c_int, address: *const c_void, len: c_uint) -> c_int;
         pub fn connect(fd: c_int, address: *const c_void, len: c_uint) -> c_int;
         pub fn dup2(old: c_int, new: c_int) -> c_int;
-        pub fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
         pub fn fork() -> c_int;
         pub fn getrlimit(resource: c_int, limit: *mut c_ulong) -> c_int;
         pub fn inotify_add_watch(fd: c_int, path: *const c_char, mask: u32) -> c_int;
         pub fn inotify_init1(flags: c_int) -> c_int;
-        pub fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
         pub fn kill(pid: c_int, signal: c_int) -> c_int;
         pub fn pause() -> c_int;
         pub fn pipe2(fds: *mut c_int, flags: c_int) -> c_int;
+        pub fn posix_openpt(flags: c_int) -> c_int;
         pub fn prctl(option: c_int, ...) -> c_int;
         pub fn pthread_sigmask(how: c_int, set: *const c_void, old: *mut c_void) -> c_int;
+        pub fn ptsname_r(fd: c_int, name: *mut c_char, len: usize) -> c_int;
         pub fn raise(signal: c_int) -> c_int;
+        pub fn read(fd: c_int, bytes: *mut c_void, len: usize) -> isize;
         pub fn send(fd: c_int, bytes: *const c_void, len: usize, flags: c_int) -> isize;
         pub fn setitimer(which: c_int, new: *const c_long, old: *mut c_long) -> c_int;
         pub fn setsockopt(
@@ -79,6 +80,7 @@ pub mod c {
             new: *const c_long,
             old: *mut c_long,
         ) -> c_int;
+        pub fn unlockpt(fd: c_int) -> c_int;
         pub fn waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
         pub fn write(fd: c_int, bytes: *const c_void, len: usize) -> isize;
     }

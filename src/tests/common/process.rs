@@ -64,21 +64,31 @@ pub fn sleep_for_ever() {
     }
 }
 
-/// Sets this process's limit of descriptors.
+/// Sets this process's limit of descriptors: the soft one, which counts.
 pub fn limit_descriptors(most: c_ulong) {
-    let limit = [most, most]; // soft and hard
-    // SAFETY: the kernel reads a `struct rlimit`.
-    assert_eq!(unsafe { c::setrlimit(RLIMIT_NOFILE, limit.as_ptr()) }, 0);
+    let [_, hard] = descriptor_limits();
+    set_descriptor_limits([most, hard]);
 }
 
 /// Raises this process's limit of descriptors as far as it is allowed to: a shell often gives 1024,
 /// and servers and clients of many tests are in one process.
 pub fn take_all_descriptors() {
-    let mut limit = [0; 2];
-    // SAFETY: the kernel writes a `struct rlimit`, then it reads one.
-    unsafe {
-        c::getrlimit(RLIMIT_NOFILE, limit.as_mut_ptr());
-        limit[0] = limit[1];
-        c::setrlimit(RLIMIT_NOFILE, limit.as_ptr());
-    }
+    let [_, hard] = descriptor_limits();
+    set_descriptor_limits([hard, hard]);
+}
+
+/// Returns the soft and the hard limit.
+fn descriptor_limits() -> [c_ulong; 2] {
+    let mut limits = [0; 2];
+    // SAFETY: the kernel writes a `struct rlimit`.
+    assert_eq!(
+        unsafe { c::getrlimit(RLIMIT_NOFILE, limits.as_mut_ptr()) },
+        0
+    );
+    limits
+}
+
+fn set_descriptor_limits(limits: [c_ulong; 2]) {
+    // SAFETY: the kernel reads a `struct rlimit`.
+    assert_eq!(unsafe { c::setrlimit(RLIMIT_NOFILE, limits.as_ptr()) }, 0);
 }

@@ -13,9 +13,7 @@ use poll::{Events, Interest, Poll, Waker};
 use std::ffi::c_int;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::ptr::NonNull;
 use std::time::{Duration, Instant};
 
 const EFAULT: i32 = 14;
@@ -276,9 +274,10 @@ fn a_capacity_beyond_an_int_is_less_room_or_invalid_input() {
         (1 << 32, 0),
         ((1 << 32) + 5, 5),
     ] {
-        let nowhere = NonNull::dangling().as_ptr();
+        let nowhere = std::ptr::NonNull::dangling().as_ptr();
         // SAFETY: without elements, nothing reads, writes or frees the memory that is not there.
-        let mut events = ManuallyDrop::new(unsafe { Events::from_raw_parts(nowhere, 0, capacity) });
+        let mut events =
+            std::mem::ManuallyDrop::new(unsafe { Events::from_raw_parts(nowhere, 0, capacity) });
         let answer = if expected > 0 {
             Answer::Zero
         } else {
