@@ -1,4 +1,4 @@
-//! What crosses the border to the kernel, and how it is printed.
+//! The types that the kernel fills and reads: layout, numbers, predicates, `Debug`.
 
 use crate::ffi::*;
 use crate::{Event, Interest, Poll, Registry, Waker};

@@ -57,7 +57,7 @@ fn writable_comes_back_as_an_edge() {
     assert_eq!(
         ready_bits(&mut poll),
         0,
-        "still writable, but that is not new"
+        "still writable, but there is no new edge"
     );
     fill(&mut ours);
     drain(&mut theirs);
