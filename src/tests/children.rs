@@ -21,7 +21,7 @@ fn a_child_that_inherits_a_copy_keeps_the_registration_alive() {
     in_child(|| {
         let (ours, mut theirs) = unix_pair();
         let mut poll = queue_with(&ours, EPOLLIN);
-        let child = fork(sleep_for_ever);
+        let child = fork(sleep_until_killed);
         drop(ours);
         theirs.write_all(b"a").unwrap();
         assert_eq!(
@@ -43,7 +43,7 @@ fn a_queue_shared_across_fork_is_one_queue_and_reports_the_sources_of_the_child_
             let (ours, mut theirs) = unix_pair();
             theirs.write_all(b"a").unwrap();
             poll.registry().register(&ours, 5, EPOLLIN).unwrap();
-            sleep_for_ever();
+            sleep_until_killed();
         });
         assert_eq!(sorted_tokens(&await_events(&mut poll)), [5]);
         kill(child);
@@ -235,7 +235,7 @@ fn a_signalfd_is_a_source() {
 fn a_pidfd_gets_readable_when_its_process_ends() {
     const SYS_PIDFD_OPEN: c_long = 434;
     in_child(|| {
-        let child = fork(sleep_for_ever);
+        let child = fork(sleep_until_killed);
         // SAFETY: the call takes no pointer.
         let pidfd = unsafe { c::syscall(SYS_PIDFD_OPEN, c_long::from(child), 0 as c_long) };
         let pidfd = owned_fd(pidfd as i32);

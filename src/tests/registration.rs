@@ -1,4 +1,4 @@
-//! The life of a registration, and the errors on its way.
+//! Adding, changing and removing registrations, and the errors of that.
 
 use super::common::*;
 use crate::ffi::{EPOLLET, EPOLLEXCLUSIVE, EPOLLIN, EPOLLOUT};
@@ -48,7 +48,7 @@ fn a_file_on_disk_a_directory_and_dev_null_are_eperm() {
 
 #[test]
 fn a_descriptor_that_is_not_open_is_ebadf() {
-    // SAFETY: not sound in earnest, but no process has this many descriptors.
+    // SAFETY: no process has this many descriptors, so nothing is borrowed.
     let closed = unsafe { BorrowedFd::borrow_raw(i32::MAX) };
     let poll = Poll::new().unwrap();
     assert_eq!(
@@ -103,7 +103,7 @@ fn queues_more_than_five_deep_are_eloop() {
 }
 
 #[test]
-fn events_of_a_queue_in_a_queue_bubble_up() {
+fn a_queue_whose_ready_list_has_something_to_report_is_readable() {
     let (ours, mut theirs) = unix_pair();
     let mut inner = queue_with(&ours, EPOLLIN);
     let mut outer = Poll::new().unwrap();
@@ -148,17 +148,13 @@ fn deregistering_drops_an_event_that_was_not_polled_yet() {
 }
 
 #[test]
-fn deregistering_leaves_an_event_that_was_polled_in_the_hands_of_its_reader() {
+fn an_event_that_was_returned_before_the_deregistration_is_stale() {
     let (ours, mut theirs) = unix_pair();
     let mut poll = queue_with(&ours, EPOLLIN);
     theirs.write_all(b"a").unwrap();
     let events = ready_now(&mut poll);
     poll.registry().deregister(&ours).unwrap();
-    assert_eq!(
-        sorted_tokens(&events),
-        [1],
-        "stale: whoever reads it has to know"
-    );
+    assert_eq!(sorted_tokens(&events), [1], "it is still in the buffer");
     assert_eq!(sorted_tokens(&ready_now(&mut poll)), []);
 }
 
@@ -182,13 +178,13 @@ fn a_duplicate_keeps_the_registration_alive_after_the_original_is_closed() {
     assert_eq!(
         ready_bits(&mut poll),
         EPOLLIN,
-        "from a descriptor that is closed"
+        "reported under the token of a closed descriptor"
     );
     let through_duplicate = poll.registry().deregister(&duplicate);
     assert_eq!(
         os_code(through_duplicate),
         ENOENT,
-        "a registration goes by the number too"
+        "the number of the descriptor is part of a registration"
     );
     drop(duplicate);
     assert_eq!(ready_bits(&mut poll), 0);
@@ -206,7 +202,7 @@ fn the_same_file_can_be_registered_again_through_a_duplicate() {
     assert_eq!(
         sorted_tokens(&ready_now(&mut poll)),
         [2],
-        "each ends by itself"
+        "one registration for each descriptor"
     );
 }
 

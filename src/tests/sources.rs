@@ -1,5 +1,5 @@
-//! What can be watched: whatever has a descriptor that the kernel can poll. Children, signals and
-//! standard input are in `processes.rs`.
+//! Kinds of files that can be sources. Child processes, signals and standard input are in
+//! `children.rs`.
 
 use super::common::*;
 use crate::Interest;
@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 
-/// Nothing before `act`, EPOLLIN after it.
+/// Asserts that there is nothing before `act`, and EPOLLIN after it.
 fn becomes_readable(source: &impl AsFd, act: impl FnOnce()) {
     let mut poll = queue_with(source, Interest::READABLE);
     assert_eq!(ready_bits(&mut poll), 0);

@@ -1,4 +1,4 @@
-//! A registry on another thread, and the waker.
+//! What other threads can do while one sleeps in `poll`; the waker.
 
 use super::common::*;
 use crate::ffi::{self, EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP};
@@ -53,7 +53,8 @@ fn deregistering_takes_effect_while_poll_sleeps() {
     });
 }
 
-/// Nor is there an event: whoever closes a source of another thread has to tell it.
+/// A close makes no event. A thread that closes a source of another one has to notify it, for example
+/// with a waker.
 #[test]
 fn closing_a_source_does_not_wake_a_sleeping_poll() {
     let (ours, _theirs) = unix_pair();
@@ -67,7 +68,7 @@ fn closing_a_source_does_not_wake_a_sleeping_poll() {
     });
 }
 
-/// A shutdown, unlike a close, makes the source ready.
+/// Unlike a close, a shutdown makes the source ready.
 #[test]
 fn shutting_a_source_down_wakes_a_sleeping_poll() {
     let (ours, _theirs) = tcp_pair();
@@ -105,6 +106,7 @@ fn tokens_of_two_threads(interest: i32, wake: impl FnOnce(&Waker)) -> [Token; 2]
             let tell = tell.clone();
             spawn_asleep(scope, move || tell.send(one_token(registry)).unwrap());
         }
+        drop(tell);
         theirs.write_all(b"a").unwrap();
         let first = told.recv().unwrap();
         wake(&waker);
@@ -167,7 +169,7 @@ fn wakes_between_two_polls_are_one_event() {
     assert_eq!(
         sorted_tokens(&ready_now(&mut poll)),
         [9],
-        "and the next one is news again"
+        "the next one is a new edge"
     );
 }
 
@@ -212,7 +214,7 @@ fn a_full_waker_would_block_and_has_lost_no_wake() {
     assert_eq!(sorted_tokens(&ready_now(&mut poll)), [9]);
 }
 
-/// Two threads wake each other in turn: one lost wake, and both would sleep for ever.
+/// Two threads wake each other in turn: one lost wake, and both would sleep forever.
 #[test]
 fn no_wake_is_lost_in_ten_thousand_hand_overs() {
     const ROUNDS: usize = 10_000;

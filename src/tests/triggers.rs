@@ -286,6 +286,7 @@ fn threads_that_a_client_wakes(interest: i32) -> usize {
             let tell = tell.clone();
             spawn_asleep(scope, move || tell.send(await_events(queue)).unwrap());
         }
+        drop(tell);
         let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let first = told.recv().unwrap();
         wakers.iter().for_each(|waker| waker.wake().unwrap());

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 pub const SIGKILL: i32 = 9;
 const RLIMIT_NOFILE: c_int = 7;
 
-/// Who forks takes this first, so that no child holds what belongs to another test.
+/// Taken before each fork, so that no child holds what belongs to another test.
 pub static TURN: Mutex<()> = Mutex::new(());
 
 /// Runs `test` in a child process, which has one thread.
@@ -56,8 +56,8 @@ pub fn kill(pid: i32) {
     unsafe { c::kill(pid, SIGKILL) };
 }
 
-/// Sleeps until a signal ends the process.
-pub fn sleep_for_ever() {
+/// Sleeps until a signal ends this process.
+pub fn sleep_until_killed() {
     loop {
         // SAFETY: the call takes no pointer.
         unsafe { c::pause() };
