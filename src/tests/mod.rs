@@ -12,6 +12,7 @@ mod delayserver;
 mod poll;
 mod readiness;
 mod registration;
+mod scripted;
 mod sources;
 mod threads;
 mod triggers;

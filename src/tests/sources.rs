@@ -5,22 +5,20 @@ use super::common::*;
 use crate::Interest;
 use crate::ffi::{EFD_CLOEXEC, EFD_NONBLOCK, EPOLLIN};
 use std::ffi::CString;
+use std::ffi::c_long;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::UdpSocket;
-use std::os::raw::{c_long, c_void};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::io::{AsFd, AsRawFd};
 use std::os::unix::net::UnixDatagram;
-
-const CLOEXEC: i32 = 0o2000000;
 
 /// Nothing before `act`, EPOLLIN after it.
 fn becomes_readable(source: &impl AsFd, act: impl FnOnce()) {
-    let mut poll = watch(source, Interest::READABLE);
-    assert_eq!(bits(&mut poll), 0);
+    let mut poll = queue_with(source, Interest::READABLE);
+    assert_eq!(ready_bits(&mut poll), 0);
     act();
-    assert_eq!(wait(&mut poll)[0].bits() as i32, EPOLLIN);
+    assert_eq!(await_events(&mut poll)[0].bits() as i32, EPOLLIN);
 }
 
 #[test]
@@ -40,7 +38,7 @@ fn a_udp_socket_becomes_readable() {
 
 #[test]
 fn a_unix_stream_becomes_readable() {
-    let (ours, mut theirs) = pair();
+    let (ours, mut theirs) = unix_pair();
     becomes_readable(&ours, || theirs.write_all(b"a").unwrap());
 }
 
@@ -61,7 +59,7 @@ fn a_pipe_becomes_readable() {
 #[test]
 fn an_eventfd_becomes_readable() {
     // SAFETY: no pointer.
-    let eventfd = fd(unsafe { crate::ffi::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) });
+    let eventfd = owned_fd(unsafe { crate::ffi::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) });
     let eventfd = File::from(eventfd);
     becomes_readable(&eventfd, || {
         (&eventfd).write_all(&3_u64.to_ne_bytes()).unwrap()
@@ -75,7 +73,7 @@ fn an_eventfd_becomes_readable() {
 fn a_timerfd_becomes_readable() {
     const CLOCK_MONOTONIC: i32 = 1;
     // SAFETY: no pointer.
-    let timer = fd(unsafe { c::timerfd_create(CLOCK_MONOTONIC, CLOEXEC) });
+    let timer = owned_fd(unsafe { c::timerfd_create(CLOCK_MONOTONIC, CLOEXEC) });
     becomes_readable(&timer, || {
         let once_in_a_millisecond: [c_long; 4] = [0, 0, 0, 1_000_000];
         let new = once_in_a_millisecond.as_ptr();
@@ -95,9 +93,8 @@ fn an_inotify_watch_becomes_readable() {
     std::fs::create_dir(&directory).unwrap();
     let path = CString::new(directory.as_os_str().as_bytes()).unwrap();
     // SAFETY: no pointer; then a path that ends in a zero byte.
-    let inotify = fd(unsafe { c::inotify_init1(CLOEXEC) });
-    let path = path.as_ptr() as *const c_void;
-    assert!(unsafe { c::inotify_add_watch(inotify.as_raw_fd(), path, IN_CREATE) } >= 0);
+    let inotify = owned_fd(unsafe { c::inotify_init1(CLOEXEC) });
+    assert!(unsafe { c::inotify_add_watch(inotify.as_raw_fd(), path.as_ptr(), IN_CREATE) } >= 0);
     becomes_readable(&inotify, || {
         File::create(directory.join("new")).unwrap();
     });

@@ -11,27 +11,27 @@ use std::thread;
 
 #[test]
 fn level_triggered_reports_until_drained() {
-    let (mut ours, mut theirs) = pair();
-    let mut poll = watch(&ours, EPOLLIN);
+    let (mut ours, mut theirs) = unix_pair();
+    let mut poll = queue_with(&ours, EPOLLIN);
     theirs.write_all(b"ab").unwrap();
-    assert_eq!(bits(&mut poll), EPOLLIN);
-    assert_eq!(bits(&mut poll), EPOLLIN);
+    assert_eq!(ready_bits(&mut poll), EPOLLIN);
+    assert_eq!(ready_bits(&mut poll), EPOLLIN);
     ours.read_exact(&mut [0]).unwrap();
-    assert_eq!(bits(&mut poll), EPOLLIN);
+    assert_eq!(ready_bits(&mut poll), EPOLLIN);
     ours.read_exact(&mut [0]).unwrap();
-    assert_eq!(bits(&mut poll), 0);
+    assert_eq!(ready_bits(&mut poll), 0);
 }
 
 #[test]
 fn edge_triggered_reports_a_backlog_once() {
-    let (mut ours, mut theirs) = pair();
-    let mut poll = watch(&ours, EPOLLIN | EPOLLET);
+    let (mut ours, mut theirs) = unix_pair();
+    let mut poll = queue_with(&ours, EPOLLIN | EPOLLET);
     theirs.write_all(b"ab").unwrap();
-    assert_eq!(bits(&mut poll), EPOLLIN);
-    assert_eq!(bits(&mut poll), 0);
+    assert_eq!(ready_bits(&mut poll), EPOLLIN);
+    assert_eq!(ready_bits(&mut poll), 0);
     ours.read_exact(&mut [0]).unwrap();
     assert_eq!(
-        bits(&mut poll),
+        ready_bits(&mut poll),
         0,
         "one byte is left, but nothing new has come"
     );
@@ -40,34 +40,34 @@ fn edge_triggered_reports_a_backlog_once() {
 
 #[test]
 fn edge_triggered_reports_again_when_more_comes_before_the_drain() {
-    let (ours, mut theirs) = pair();
-    let mut poll = watch(&ours, EPOLLIN | EPOLLET);
+    let (ours, mut theirs) = unix_pair();
+    let mut poll = queue_with(&ours, EPOLLIN | EPOLLET);
     theirs.write_all(b"a").unwrap();
-    assert_eq!(bits(&mut poll), EPOLLIN);
+    assert_eq!(ready_bits(&mut poll), EPOLLIN);
     theirs.write_all(b"b").unwrap();
-    assert_eq!(bits(&mut poll), EPOLLIN);
-    assert_eq!(bits(&mut poll), 0);
+    assert_eq!(ready_bits(&mut poll), EPOLLIN);
+    assert_eq!(ready_bits(&mut poll), 0);
 }
 
 #[test]
 fn edges_between_two_polls_are_one_event() {
-    let (ours, mut theirs) = pair();
-    let mut poll = watch(&ours, EPOLLIN | EPOLLET);
+    let (ours, mut theirs) = unix_pair();
+    let mut poll = queue_with(&ours, EPOLLIN | EPOLLET);
     for _ in 0..10 {
         theirs.write_all(b"a").unwrap();
     }
-    assert_eq!(tokens(&now(&mut poll)), [1]);
-    assert_eq!(bits(&mut poll), 0);
+    assert_eq!(sorted_tokens(&ready_now(&mut poll)), [1]);
+    assert_eq!(ready_bits(&mut poll), 0);
 }
 
 /// The two pictures in the documentation of `Poll`.
 #[test]
 fn level_and_edge_on_one_source_differ_as_the_documentation_draws_it() {
-    let (mut ours, mut theirs) = pair();
-    let mut level = watch(&ours, EPOLLIN);
-    let mut edge = watch(&ours, EPOLLIN | EPOLLET);
+    let (mut ours, mut theirs) = unix_pair();
+    let mut level = queue_with(&ours, EPOLLIN);
+    let mut edge = queue_with(&ours, EPOLLIN | EPOLLET);
     let mut twice = || {
-        let mut polls = || (bits(&mut level), bits(&mut edge));
+        let mut polls = || (ready_bits(&mut level), ready_bits(&mut edge));
         [polls(), polls()]
     };
     theirs.write_all(b"ab").unwrap();
@@ -82,10 +82,10 @@ fn level_and_edge_on_one_source_differ_as_the_documentation_draws_it() {
 
 #[test]
 fn a_short_read_is_enough_for_data_under_edge() {
-    let (mut ours, mut theirs) = pair();
-    let mut poll = watch(&ours, EPOLLIN | EPOLLET);
+    let (mut ours, mut theirs) = unix_pair();
+    let mut poll = queue_with(&ours, EPOLLIN | EPOLLET);
     theirs.write_all(b"abc").unwrap();
-    assert_eq!(bits(&mut poll), EPOLLIN);
+    assert_eq!(ready_bits(&mut poll), EPOLLIN);
     assert_eq!(
         ours.read(&mut [0; 100]).unwrap(),
         3,
@@ -93,7 +93,7 @@ fn a_short_read_is_enough_for_data_under_edge() {
     );
     // Nothing is left, and whatever comes from here on is a new edge.
     theirs.write_all(b"d").unwrap();
-    assert_eq!(bits(&mut poll), EPOLLIN);
+    assert_eq!(ready_bits(&mut poll), EPOLLIN);
 }
 
 #[test]
@@ -102,14 +102,18 @@ fn a_short_read_misses_the_end_of_file_that_came_with_the_data() {
     theirs.write_all(b"abc").unwrap();
     theirs.shutdown(Shutdown::Write).unwrap();
     await_bits(&ours, EPOLLIN | EPOLLRDHUP);
-    let mut poll = watch(&ours, EPOLLIN | EPOLLRDHUP | EPOLLET);
-    let event = wait(&mut poll)[0];
+    let mut poll = queue_with(&ours, EPOLLIN | EPOLLRDHUP | EPOLLET);
+    let event = await_events(&mut poll)[0];
     assert_eq!(
         ours.read(&mut [0; 100]).unwrap(),
         3,
         "short, but that was not all"
     );
-    assert_eq!(bits(&mut poll), 0, "the end of file is not reported again");
+    assert_eq!(
+        ready_bits(&mut poll),
+        0,
+        "the end of file is not reported again"
+    );
     assert!(
         event.is_read_closed(),
         "the first report has said so already"
@@ -127,81 +131,81 @@ fn an_edge_triggered_listener_reports_two_connections_once() {
         TcpStream::connect(address).unwrap(),
     ];
     await_bits(&listener, EPOLLIN);
-    let mut poll = watch(&listener, EPOLLIN | EPOLLET);
-    assert_eq!(bits(&mut poll), EPOLLIN);
+    let mut poll = queue_with(&listener, EPOLLIN | EPOLLET);
+    assert_eq!(ready_bits(&mut poll), EPOLLIN);
     let _first = listener.accept().unwrap();
-    assert_eq!(bits(&mut poll), 0, "so accept until WouldBlock");
+    assert_eq!(ready_bits(&mut poll), 0, "so accept until WouldBlock");
     let _second = listener.accept().unwrap();
     assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
 }
 
 #[test]
 fn one_shot_reports_once_until_reregistered() {
-    let (ours, mut theirs) = pair();
-    let mut poll = watch(&ours, Interest::READABLE | Interest::ONESHOT);
+    let (ours, mut theirs) = unix_pair();
+    let mut poll = queue_with(&ours, Interest::READABLE | Interest::ONESHOT);
     theirs.write_all(b"a").unwrap();
-    assert_eq!(bits(&mut poll), EPOLLIN);
+    assert_eq!(ready_bits(&mut poll), EPOLLIN);
     theirs.write_all(b"b").unwrap();
-    assert_eq!(bits(&mut poll), 0, "not even for something new");
+    assert_eq!(ready_bits(&mut poll), 0, "not even for something new");
     poll.registry()
         .reregister(&ours, 1, Interest::READABLE | Interest::ONESHOT)
         .unwrap();
-    assert_eq!(bits(&mut poll), EPOLLIN);
-    assert_eq!(bits(&mut poll), 0);
+    assert_eq!(ready_bits(&mut poll), EPOLLIN);
+    assert_eq!(ready_bits(&mut poll), 0);
 }
 
 #[test]
 fn after_a_one_shot_report_not_even_a_hang_up_is_reported() {
-    let (ours, mut theirs) = pair();
-    let mut poll = watch(&ours, EPOLLIN | EPOLLONESHOT);
+    let (ours, mut theirs) = unix_pair();
+    let mut poll = queue_with(&ours, EPOLLIN | EPOLLONESHOT);
     theirs.write_all(b"a").unwrap();
-    assert_eq!(bits(&mut poll), EPOLLIN);
+    assert_eq!(ready_bits(&mut poll), EPOLLIN);
     drop(theirs);
-    assert_eq!(bits(&mut poll), 0);
+    assert_eq!(ready_bits(&mut poll), 0);
     poll.registry()
         .reregister(&ours, 1, EPOLLIN | EPOLLONESHOT)
         .unwrap();
-    assert_eq!(bits(&mut poll), EPOLLIN | EPOLLHUP);
+    assert_eq!(ready_bits(&mut poll), EPOLLIN | EPOLLHUP);
 }
 
 #[test]
 fn reregistering_reports_what_is_still_there_once_more_under_edge() {
-    let (ours, mut theirs) = pair();
-    let mut poll = watch(&ours, EPOLLIN | EPOLLET);
+    let (ours, mut theirs) = unix_pair();
+    let mut poll = queue_with(&ours, EPOLLIN | EPOLLET);
     theirs.write_all(b"a").unwrap();
-    assert_eq!(bits(&mut poll), EPOLLIN);
-    assert_eq!(bits(&mut poll), 0);
+    assert_eq!(ready_bits(&mut poll), EPOLLIN);
+    assert_eq!(ready_bits(&mut poll), 0);
     poll.registry()
         .reregister(&ours, 1, EPOLLIN | EPOLLET)
         .unwrap();
-    assert_eq!(bits(&mut poll), EPOLLIN);
-    assert_eq!(bits(&mut poll), 0);
+    assert_eq!(ready_bits(&mut poll), EPOLLIN);
+    assert_eq!(ready_bits(&mut poll), 0);
 }
 
 #[test]
 fn registering_reports_what_came_before() {
-    let (ours, mut theirs) = pair();
+    let (ours, mut theirs) = unix_pair();
     theirs.write_all(b"a").unwrap();
-    let mut poll = watch(&ours, EPOLLIN | EPOLLET);
-    assert_eq!(bits(&mut poll), EPOLLIN);
+    let mut poll = queue_with(&ours, EPOLLIN | EPOLLET);
+    assert_eq!(ready_bits(&mut poll), EPOLLIN);
 }
 
 #[test]
 fn an_edge_triggered_event_carries_all_that_is_ready_not_only_what_is_new() {
-    let (ours, mut theirs) = pair();
-    let mut poll = watch(&ours, EPOLLIN | EPOLLOUT | EPOLLET);
-    assert_eq!(bits(&mut poll), EPOLLOUT);
+    let (ours, mut theirs) = unix_pair();
+    let mut poll = queue_with(&ours, EPOLLIN | EPOLLOUT | EPOLLET);
+    assert_eq!(ready_bits(&mut poll), EPOLLOUT);
     theirs.write_all(b"a").unwrap();
-    assert_eq!(bits(&mut poll), EPOLLIN | EPOLLOUT);
+    assert_eq!(ready_bits(&mut poll), EPOLLIN | EPOLLOUT);
 }
 
 /// Two queues watch one source; a thread sleeps in `poll` of the first, nobody in that of the
 /// second. Returns what the second reports after the source got ready and the first has reported
 /// it.
 fn second_queue_reports(interest: i32) -> i32 {
-    let (ours, mut theirs) = pair();
-    let mut first = watch(&ours, interest);
-    let mut second = watch(&ours, interest);
+    let (ours, mut theirs) = unix_pair();
+    let mut first = queue_with(&ours, interest);
+    let mut second = queue_with(&ours, interest);
     let (tell, told) = mpsc::channel();
     let sleeper = thread::spawn(move || {
         let mut events = Events::with_capacity(1);
@@ -215,8 +219,8 @@ fn second_queue_reports(interest: i32) -> i32 {
         .join("stat");
     await_state(stat, 'S');
     theirs.write_all(b"a").unwrap();
-    assert_eq!(tokens(&sleeper.join().unwrap()), [1]);
-    bits(&mut second)
+    assert_eq!(sorted_tokens(&sleeper.join().unwrap()), [1]);
+    ready_bits(&mut second)
 }
 
 #[test]
@@ -231,7 +235,7 @@ fn exclusive_leaves_the_second_queue_alone_if_the_first_has_a_sleeper() {
 
 #[test]
 fn exclusive_goes_with_in_out_and_edge_alone() {
-    let (ours, _theirs) = pair();
+    let (ours, _theirs) = unix_pair();
     let poll = Poll::new().unwrap();
     for refused in [Interest::READABLE, Interest::PRIORITY, Interest::ONESHOT] {
         let error = poll
