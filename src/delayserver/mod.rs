@@ -71,7 +71,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
-            head: 8000, // RFC 9112 recommends this length for the request line.
+            head: 8000, // RFC 9112 recommends this much for the request line alone.
             receive: Duration::from_secs(10),
             send: Duration::from_secs(10),
             close: Duration::from_secs(1),
@@ -238,8 +238,12 @@ impl DelayServer {
 
     fn set_timer(&mut self, token: Token, old: Option<Instant>, new: Option<Instant>) {
         if old != new {
-            old.map(|deadline| self.timers.remove(&(deadline, token)));
-            new.map(|deadline| self.timers.insert((deadline, token)));
+            if let Some(deadline) = old {
+                self.timers.remove(&(deadline, token));
+            }
+            if let Some(deadline) = new {
+                self.timers.insert((deadline, token));
+            }
         }
     }
 }
@@ -252,7 +256,7 @@ struct Log<W: Write> {
 }
 
 impl<W: Write> Log<W> {
-    fn request(&mut self, delay: u64, message: &str, client: SocketAddr) {
+    fn request(&mut self, delay: u64, message: &str, client: &str) {
         self.requests += 1;
         // Control characters could change the terminal.
         let message = message.replace(char::is_control, "\u{fffd}");
