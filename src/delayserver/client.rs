@@ -66,8 +66,8 @@ impl Client {
 
     /// Reads once, so that no client delays the others. Returns false if the client is gone.
     pub fn receive(&mut self, event: &Event, limits: &Limits) -> bool {
-        // A reset. A hang-up alone is none: the server itself has shut down one direction in `Close`,
-        // and what the client has sent must be read even then, see below.
+        // After a reset. A hang-up without an error is the client's end of file in `Close`: both
+        // directions are shut down then, and what it has sent before is still to be read.
         if event.is_error() {
             return false;
         }

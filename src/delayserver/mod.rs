@@ -21,9 +21,9 @@
 //! sending side and still reads. So its answer is sent when it is due; the reset that comes back
 //! ends the connection. A reset during the delay ends it at once.
 
-mod client;
-mod date;
-mod http;
+pub(crate) mod client;
+pub(crate) mod date;
+pub(crate) mod http;
 
 use self::client::Client;
 use super::{Event, Events, Interest, Poll, Token, Waker};
@@ -249,7 +249,7 @@ impl DelayServer {
 }
 
 /// What the server prints.
-struct Log<W: Write> {
+pub(crate) struct Log<W: Write> {
     out: BufWriter<W>,
     requests: u64,
     warned: bool,

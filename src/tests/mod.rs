@@ -9,6 +9,7 @@ mod abi;
 mod attack;
 mod common;
 mod delayserver;
+mod http;
 mod poll;
 mod readiness;
 mod registration;
