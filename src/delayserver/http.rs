@@ -2,9 +2,7 @@
 //! and a request into the bytes of its answer. There are no sockets here.
 
 use super::date::http_date;
-use std::borrow::Cow;
-use std::mem;
-use std::time::SystemTime;
+use std::{borrow::Cow, mem, time::SystemTime};
 
 /// What a client asked for, and how to answer.
 #[derive(Debug, PartialEq)]
@@ -75,15 +73,13 @@ impl Request {
         let date = http_date(SystemTime::now());
         let allow = if status == NOT_ALLOWED.0 { ALLOW } else { "" };
         let connection = if self.last { "close" } else { "keep-alive" };
-        let mut answer = format!(
+        let head = format!(
             "HTTP/1.1 {status}\r\nDate: {date}\r\nContent-Type: text/plain; charset=utf-8\r\n\
              Content-Length: {}\r\n{allow}Connection: {connection}\r\n\r\n",
             body.len()
         );
-        if !self.head_only {
-            answer += &body;
-        }
-        answer.into_bytes()
+        let content = if self.head_only { "" } else { &body };
+        (head + content).into_bytes()
     }
 }
 

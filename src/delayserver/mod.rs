@@ -192,24 +192,20 @@ impl DelayServer {
     /// Out of descriptors, memory or registrations: the connection that cannot be accepted keeps the
     /// listener readable, and the loop would spin.
     fn pause_accepting(&mut self) {
-        let registry = self.poll.registry();
-        let _ = registry.reregister(&self.listener, LISTENER, Interest::from(0));
-        self.set_timer(
-            LISTENER,
-            None,
-            Instant::now().checked_add(self.limits.pause),
-        );
+        self.wait_for_connections(Interest::from(0));
+        let resume = Instant::now().checked_add(self.limits.pause);
+        self.set_timer(LISTENER, None, resume);
     }
 
     fn resume_accepting(&mut self) {
         self.timers.pop_first();
+        self.wait_for_connections(Interest::READABLE);
+    }
+
+    fn wait_for_connections(&self, interest: Interest) {
         let registry = self.poll.registry();
-        if registry
-            .reregister(&self.listener, LISTENER, Interest::READABLE)
-            .is_err()
-        {
-            self.pause_accepting();
-        }
+        // It does not fail, because the listener is registered.
+        let _ = registry.reregister(&self.listener, LISTENER, interest);
     }
 
     /// Lets a client go on, after an event or at its deadline.
