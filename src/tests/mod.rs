@@ -12,6 +12,7 @@ mod delayserver;
 mod edges;
 mod guide;
 mod misunderstandings;
+mod http;
 mod poll;
 mod readiness;
 mod registration;
