@@ -13,9 +13,9 @@
 //! Linux 5.3 for the descriptor of a process.
 //!
 //! Change next:
-//! - Register the pipe with `| Interest::EDGE`, and do not deregister it. What changes?
-//! - Do not deregister it, but leave it level-triggered. How often is its end reported?
-//! - End the child with `child.kill()?` instead of `drop(child.stdin.take())`. What does it say?
+//! - Do not read the timer. What do the next polls report? Then register it with `| Interest::EDGE`.
+//! - Read the pipe into a buffer of 4 bytes. How often is it reported?
+//! - End the child with `child.kill()?` instead of `drop(child.stdin.take())`. What is its status?
 
 use epollet::{Events, Interest, Poll, Token};
 use std::ffi::{c_int, c_long, c_ulong};
@@ -99,14 +99,14 @@ fn main() -> io::Result<()> {
                         // Level-triggered, the end of the pipe would be reported by each poll.
                         poll.registry().deregister(&pipe)?;
                         pipe_ended = true;
-                        explain("pipe: end of file. It is deregistered.".to_owned());
+                        explain("pipe: end of file.".to_owned());
                     }
                 }
                 CHILD => {
                     let status = child.wait()?; // It has exited, so this returns at once.
                     poll.registry().deregister(&process)?;
                     exit_status = Some(status);
-                    explain(format!("child process: {status}. It is deregistered."));
+                    explain(format!("child process: {status}."));
                 }
                 _ => {} // not one of ours
             }

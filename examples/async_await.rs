@@ -4,7 +4,7 @@
 //! cargo run --example async_await
 //! ```
 //!
-//! You see two `async fn` clients wait together. A future that has to wait stores a waker under its
+//! You see two `async fn` clients wait together: 0.5 s for delays of 0.5 s and 0.2 s. A future that has to wait stores a waker under its
 //! token and returns `Pending`. When no client can continue, the executor sleeps in `Poll::poll`; the
 //! token of an event finds the waker, and the waker puts its client back on the executor's list.
 //!
@@ -14,13 +14,13 @@
 //! Change next:
 //! - Add a third client, with a delay of 0.
 //! - Do not store the waker. What does the executor say?
-//! - Return `Pending` before the first read, and let the reactor find the waker. Does it still work,
-//!   and what if the answer was there already? (Try it with a `thread::sleep` before `.await`.)
+//! - Let a client ask twice before its first `.await`. Which event finds no waker, and why is the
+//!   answer not lost?
 
 use epollet::delayserver::DelayServer;
 use epollet::{Events, Interest, Poll, Registry, Token};
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -117,11 +117,12 @@ impl Reactor {
 type Task<'a> = Pin<Box<dyn Future<Output = io::Result<()>> + 'a>>;
 
 /// The executor: polls the tasks on its list, and sleeps in the reactor while the list is empty.
-fn run(mut poll: Poll, reactor: &Reactor, mut tasks: HashMap<usize, Task>) -> io::Result<()> {
-    let runnable: Arc<Mutex<Vec<usize>>> = Arc::new(Mutex::new(tasks.keys().copied().collect()));
+fn run(mut poll: Poll, reactor: &Reactor, tasks: Vec<Task>) -> io::Result<()> {
+    let runnable = Arc::new(Mutex::new(VecDeque::from_iter(0..tasks.len())));
+    let mut tasks: HashMap<usize, Task> = tasks.into_iter().enumerate().collect();
     let mut events = Events::with_capacity(64);
     while !tasks.is_empty() {
-        let Some(number) = runnable.lock().unwrap().pop() else {
+        let Some(number) = runnable.lock().unwrap().pop_front() else {
             if !reactor.wait(&mut poll, &mut events)? {
                 say(
                     "executor",
@@ -132,7 +133,7 @@ fn run(mut poll: Poll, reactor: &Reactor, mut tasks: HashMap<usize, Task>) -> io
             continue;
         };
         let Some(task) = tasks.get_mut(&number) else {
-            continue; // It was woken twice.
+            continue; // Its waker was called twice.
         };
         let list = Arc::clone(&runnable);
         let waker = Waker::from(Arc::new(PutOnList { number, list }));
@@ -144,18 +145,19 @@ fn run(mut poll: Poll, reactor: &Reactor, mut tasks: HashMap<usize, Task>) -> io
             }
         }
     }
+    say("executor", "all clients have finished");
     Ok(())
 }
 
 /// What a waker does here.
 struct PutOnList {
     number: usize,
-    list: Arc<Mutex<Vec<usize>>>,
+    list: Arc<Mutex<VecDeque<usize>>>,
 }
 
 impl Wake for PutOnList {
     fn wake(self: Arc<Self>) {
-        self.list.lock().unwrap().push(self.number);
+        self.list.lock().unwrap().push_back(self.number);
     }
 }
 
@@ -171,17 +173,13 @@ fn main() -> io::Result<()> {
         next_token: Cell::new(0),
         wakers: RefCell::new(HashMap::new()),
     };
-    let clients: [Task; 2] = [
-        Box::pin(client("client-1", &[300], &reactor)),
+    let clients: Vec<Task> = vec![
+        Box::pin(client("client-1", &[500], &reactor)),
         Box::pin(client("client-2", &[100, 100], &reactor)),
     ];
-    run(poll, &reactor, clients.into_iter().enumerate().collect())?;
-    say(
-        "main",
-        "has waited 0.3 s for answers that take 0.5 s one by one",
-    );
+    run(poll, &reactor, clients)?;
 
-    println!("\nA future that must wait stores a waker; the event with its token calls the waker.");
+    println!("\nA future that must wait stores a waker; the event with its token calls it.");
     Ok(())
 }
 

@@ -12,7 +12,7 @@
 //! shortcut that sets the socket to blocking again". Needs only `ffi.rs` and `poll.rs`.
 //!
 //! Change next:
-//! - Register each stream before its `connect`. What is reported about a socket that has done nothing?
+//! - Leave `start_connect` out. What is reported about a socket that has done nothing yet?
 //! - Return the stream without a look at `take_error`. What does `main` say about the refused one?
 //! - Start the next connect only when the one before has not ended after 50 ms, as browsers do
 //!   (RFC 8305, "Happy Eyeballs"): poll between two starts, with that timeout.

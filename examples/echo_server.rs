@@ -15,7 +15,8 @@
 //! - Let `interest` always return `Interest::READABLE | Interest::WRITABLE`, start it with an
 //!   address, connect a client, and look at the server in `top`.
 //! - Remove the condition in `echo`, so that it always reads, and let `interest` add `READABLE` to
-//!   `WRITABLE`. How many bytes does one slow client cost now?
+//!   `WRITABLE`. How many bytes does one slow client cost now, and what happens to
+//!   them at end of file?
 
 use epollet::{Events, Interest, Poll, Registry, Token};
 use std::collections::HashMap;
@@ -187,9 +188,9 @@ fn demonstrate() -> io::Result<()> {
     ));
     let mut echo = Vec::new();
     client.read_to_end(&mut echo)?;
-    let result = if echo == bytes { "the same" } else { "other" };
+    let verdict = if echo == bytes { "all" } else { "not all" };
     say(format!(
-        "the client has read: {} bytes, {result} that it has sent",
+        "the client reads: {verdict} of it comes back ({} bytes)",
         echo.len()
     ));
 

@@ -32,7 +32,7 @@ fn main() -> io::Result<()> {
     wrong_drain_until_error()?;
     right_drain_until_end_of_file()?;
 
-    println!("\n3. Level-triggered, and WRITABLE without anything to write.");
+    println!("\n3. Level-triggered, with WRITABLE and nothing to write: the loop spins.");
     wrong_always_writable()?;
     right_writable_when_needed()?;
 
@@ -115,7 +115,7 @@ fn wrong_always_writable() -> io::Result<()> {
     while start.elapsed() < TIMEOUT {
         count += poll_for_50_ms(&mut poll)?.len();
     }
-    println!("wrong  {count} events in 50 ms, with nothing to do: the loop spins");
+    println!("wrong  {count} events in 50 ms, with nothing to do");
     Ok(())
 }
 
@@ -145,7 +145,7 @@ fn wrong_reused_token() -> io::Result<()> {
         }
     }
     let end = match slots[1] {
-        Some(_) => "stays connected",
+        Some(_) => "it stays connected",
         None => "the old client's event disconnects it",
     };
     println!("wrong  a new client gets slot 1 at once: {end}");
@@ -171,7 +171,7 @@ fn right_unique_tokens() -> io::Result<()> {
     }
     let mut tokens: Vec<_> = clients.keys().collect();
     tokens.sort();
-    println!("right  no token is used twice: {ignored} event is ignored, clients {tokens:?} stay");
+    println!("right  no token is used twice: {ignored} event(s) ignored, clients {tokens:?} stay");
     Ok(())
 }
 

@@ -69,7 +69,7 @@ fn main() -> io::Result<()> {
         next_token: STOP + 1,
         tasks: HashMap::new(),
     };
-    executor.ask(400, "slow")?;
+    executor.ask(500, "slow")?;
     executor.ask(100, "fast")?;
     while !executor.tasks.is_empty() {
         let token = match tokens.recv_timeout(Duration::from_secs(1)) {

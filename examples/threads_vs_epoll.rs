@@ -13,7 +13,7 @@
 //!
 //! Change next:
 //! - Set `DELAY_MS` to 0. Who is faster when nobody has to wait?
-//! - Set `REQUESTS` to 10,000, after `ulimit -n 20100`.
+//! - Set `REQUESTS` to 10,000, after `ulimit -n 10100`.
 //! - Set `READY` to 10. (epoll then has 10 events to report.)
 
 use epollet::delayserver::DelayServer;
@@ -98,7 +98,7 @@ fn main() -> io::Result<()> {
     }
     compare_requests()?;
     compare_waits()?;
-    println!("\nIdle sources do not slow epoll_wait down, and need no thread that waits for them.");
+    println!("\nIdle sources do not slow epoll_wait down, and none of them needs a thread.");
     Ok(())
 }
 
@@ -107,7 +107,7 @@ fn compare_requests() -> io::Result<()> {
     let server = DelayServer::bind("127.0.0.1:0")?;
     let address = server.local_addr()?.to_string();
     thread::spawn(move || server.run(io::sink()));
-    // The server needs a descriptor for each request, too: it is a thread of this process.
+    // A request takes a descriptor in the child process, and one here, in the server.
     let count = REQUESTS
         .min(open_files_limit().saturating_sub(30))
         .to_string();
