@@ -1,19 +1,21 @@
-//! Five kinds of file descriptors in one loop: a timer, a socket, a signal, a pipe, a child process.
+//! Five kinds of file descriptors in one loop: a timer, a socket, a signal, a pipe, a child
+//! process.
 //!
 //! ```sh
 //! cargo run --example any_fd
 //! ```
 //!
-//! You see a chain: when the timer expires, a datagram is sent; when it arrives, a signal is raised;
-//! then a line goes to a child process (`cat`); when it comes back through a pipe, the child's input
-//! is closed; the pipe ends, and the child exits. Each step is an event of the same queue. At the end
-//! comes what epoll does not support: a regular file.
+//! You see a chain: when the timer expires, a datagram is sent; when it arrives, a signal is
+//! raised; then a line goes to a child process (`cat`); when it comes back through a pipe, the
+//! child's input is closed; the pipe ends, and the child exits. Each step is an event of the same
+//! queue. At the end comes what epoll does not support: a regular file.
 //!
-//! Book: the exercise "watch something other than a TcpStream". Needs only `ffi.rs` and `poll.rs`, and
-//! Linux 5.3 for the descriptor of a process.
+//! Book: the exercise "watch something other than a TcpStream". Needs only `ffi.rs` and `poll.rs`,
+//! and Linux 5.3 for the descriptor of a process.
 //!
 //! Change next:
-//! - Do not read the timer. What do the next polls report? Then register it with `| Interest::EDGE`.
+//! - Do not read the timer. What do the next polls report? Then register it with `|
+//!   Interest::EDGE`.
 //! - Read the pipe into a buffer of 4 bytes. How often is it reported?
 //! - End the child with `child.kill()?` instead of `drop(child.stdin.take())`. What is its status?
 

@@ -4,12 +4,13 @@
 //! cargo run --example async_await
 //! ```
 //!
-//! You see two `async fn` clients wait together: 0.5 s for delays of 0.5 s and 0.2 s. A future that has to wait stores a waker under its
-//! token and returns `Pending`. When no client can continue, the executor sleeps in `Poll::poll`; the
-//! token of an event finds the waker, and the waker puts its client back on the executor's list.
+//! You see two `async fn` clients wait together: 0.5 s for delays of 0.5 s and 0.2 s. A future
+//! that has to wait stores a waker under its token and returns `Pending`. When no client can
+//! continue, the executor sleeps in `Poll::poll`; the token of an event finds the waker, and the
+//! waker puts its client back on the executor's list.
 //!
-//! Book: it begins where chapter 4 ends, and leads to the chapters on futures and runtimes. Besides
-//! `ffi.rs` and `poll.rs` it needs the delay server, so run it here.
+//! Book: it begins where chapter 4 ends, and leads to the chapters on futures and runtimes.
+//! Besides `ffi.rs` and `poll.rs` it needs the delay server, so run it here.
 //!
 //! Change next:
 //! - Add a third client, with a delay of 0.

@@ -5,11 +5,11 @@
 //! ```
 //!
 //! You see the three ways in which a connect ends: it succeeds (`EPOLLOUT`), it is refused
-//! (`EPOLLERR` and `EPOLLHUP` as well), or nothing happens and the timeout ends it. Then one of each
-//! kind is started at the same time.
+//! (`EPOLLERR` and `EPOLLHUP` as well), or nothing happens and the timeout ends it. Then one of
+//! each kind is started at the same time.
 //!
-//! Book: the exercises "create the socket yourself, so that connect does not block" and "remove the
-//! shortcut that sets the socket to blocking again". Needs only `ffi.rs` and `poll.rs`.
+//! Book: the exercises "create the socket yourself, so that connect does not block" and "remove
+//! the shortcut that sets the socket to blocking again". Needs only `ffi.rs` and `poll.rs`.
 //!
 //! Change next:
 //! - Leave `start_connect` out. What is reported about a socket that has done nothing yet?

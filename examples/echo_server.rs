@@ -15,8 +15,8 @@
 //! - Let `interest` always return `Interest::READABLE | Interest::WRITABLE`, start it with an
 //!   address, connect a client, and look at the server in `top`.
 //! - Remove the condition in `echo`, so that it always reads, and let `interest` add `READABLE` to
-//!   `WRITABLE`. How many bytes does one slow client cost now, and what happens to
-//!   them at end of file?
+//!   `WRITABLE`. How many bytes does one slow client cost now, and what happens to them at end of
+//!   file?
 
 use epollet::{Events, Interest, Poll, Registry, Token};
 use std::collections::HashMap;

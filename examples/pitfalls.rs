@@ -4,10 +4,10 @@
 //! cargo run --example pitfalls
 //! ```
 //!
-//! You see a reader that misses data, a drain that does not end, a loop that spins, a client that is
-//! disconnected by an event for another one, and a source that cannot be deregistered any more. A
-//! sixth mistake needs a lesson of its own: draining one fast producer starves its neighbors, see
-//! `fair`.
+//! You see a reader that misses data, a drain that does not end, a loop that spins, a client that
+//! is disconnected by an event for another one, and a source that cannot be deregistered any more.
+//! A sixth mistake needs a lesson of its own: draining one fast producer starves its neighbors,
+//! see `fair`.
 //!
 //! Book: "The Poll module" and "The main program" in chapter 4. Needs only `ffi.rs` and `poll.rs`.
 //!
@@ -15,7 +15,8 @@
 //! - 1: give the wrong reader a buffer of 6 bytes. Why is it still wrong?
 //! - 3: add `| Interest::EDGE` to the wrong one. How many events are left?
 //! - 4: let the peer of client 1 hang up before client 0 sends. Does the mistake show?
-//! - 5: register the duplicate too, with token 1, before the descriptor is dropped. What is reported?
+//! - 5: register the duplicate too, with token 1, before the descriptor is dropped. What is
+//!   reported?
 
 use epollet::{Events, Interest, Poll, Token};
 use std::collections::HashMap;

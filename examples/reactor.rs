@@ -4,18 +4,18 @@
 //! cargo run --example reactor
 //! ```
 //!
-//! You see the reactor sleep before any stream is registered. The executor registers streams through
-//! a clone of the registry. For each event the reactor sends the token through a channel, and the
-//! executor continues the task with that token. At the end a `Waker` stops the reactor.
+//! You see the reactor sleep before any stream is registered. The executor registers streams
+//! through a clone of the registry. For each event the reactor sends the token through a channel,
+//! and the executor continues the task with that token. At the end a `Waker` stops the reactor.
 //!
-//! Book: the older book's `Reactor`, `Registrator` and `close_loop`, and two exercises: a registrator
-//! that several threads can use, and stopping the poll thread from outside. Besides `ffi.rs` and
-//! `poll.rs` it needs the delay server, so run it here.
+//! Book: the older book's `Reactor`, `Registrator` and `close_loop`, and two exercises: a
+//! registrator that several threads can use, and stopping the poll thread from outside. Besides
+//! `ffi.rs` and `poll.rs` it needs the delay server, so run it here.
 //!
 //! Change next:
 //! - Remove `| Interest::EDGE`. How often is one answer reported now, and why?
-//! - Put `Interest::ONESHOT` in its place. Which task does not finish? Then call `reregister` where
-//!   `resume` returns after `WouldBlock`.
+//! - Put `Interest::ONESHOT` in its place. Which task does not finish? Then call `reregister`
+//!   where `resume` returns after `WouldBlock`.
 //! - Wake the waker before the tasks are finished. Who notices?
 
 use epollet::delayserver::DelayServer;

@@ -5,11 +5,12 @@
 //! cargo run --example triggers
 //! ```
 //!
-//! The table shows six polls. In each of the three modes two readers get the same bytes: one drains,
-//! the other reads one byte per event. The last column is what is left unread after the sixth poll.
+//! The table shows six polls. In each of the three modes two readers get the same bytes: one
+//! drains, the other reads one byte per event. The last column is what is left unread after the
+//! sixth poll.
 //!
-//! Book: "Design and introduction to epoll" in chapter 4, and the exercise about data that is larger
-//! than the buffer. Needs only `ffi.rs` and `poll.rs`.
+//! Book: "Design and introduction to epoll" in chapter 4, and the exercise about data that is
+//! larger than the buffer. Needs only `ffi.rs` and `poll.rs`.
 //!
 //! Change next, and say first what the table will show:
 //! - Let the second reader take two bytes: `buffer = [0; 2]`.

@@ -11,8 +11,8 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant, SystemTime};
 use std::{env, thread};
 
 /// In the order in which the README lists them.
@@ -66,11 +66,10 @@ fn every_example_has_an_entry_here() {
     assert_eq!(found, expected, "examples (left), entries (right)");
 }
 
-/// Builds each lesson that says so the way the README says: in a crate of its own.
+/// The README says how: copy the two files, and replace the names from `epollet`.
 #[test]
 fn lessons_that_need_only_the_two_files_build_in_a_new_crate() {
     let source = package().join("src");
-    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let mut built = Vec::new();
     for lesson in LESSONS {
         let text = fs::read_to_string(package().join(format!("examples/{lesson}.rs"))).unwrap();
@@ -87,24 +86,31 @@ fn lessons_that_need_only_the_two_files_build_in_a_new_crate() {
         }
         let main = format!("{comment}\nmod ffi;\nmod poll;\n{code}");
         fs::write(new_crate.join("main.rs"), main).unwrap();
-        let output = Command::new(&rustc)
-            .args([
-                "--edition",
-                "2024",
-                "--emit",
-                "metadata",
-                "-D",
-                "warnings",
-                "main.rs",
-            ])
-            .current_dir(&new_crate)
-            .output()
-            .unwrap();
+        let output = rustc(&["--emit", "metadata", "main.rs"], &new_crate);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{lesson}:\n{errors}");
         built.push(lesson);
     }
     assert!(built.contains(&"triggers"), "{built:?}");
+}
+
+#[test]
+fn one_file_builds_without_a_warning_and_runs_by_itself() {
+    let directory = temporary_directory().join("one_file");
+    fs::create_dir_all(&directory).unwrap();
+    let (status, file) = run("one_file").unwrap();
+    assert!(status.success(), "{file}");
+    assert!(file.len() < 60_000, "{} bytes", file.len());
+    fs::write(directory.join("main.rs"), file).unwrap();
+    let output = rustc(&["main.rs"], &directory);
+    assert!(output.status.success(), "{output:?}");
+
+    // Without arguments, and with nothing on port 8080, it starts a delay server itself.
+    let output = Command::new(directory.join("main")).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    let last_line = text.lines().last().unwrap_or_default();
+    assert!(last_line.starts_with("5 of 5 answered in "), "{text}");
 }
 
 #[test]
@@ -159,13 +165,15 @@ fn check(lesson: &str) -> Result<(), String> {
 /// Runs an example to its end. Returns what it has printed, errors too.
 fn run(example: &str) -> Result<(ExitStatus, String), String> {
     // This test is target/PROFILE/deps/lessons-HASH.
-    let deps = env::current_exe().unwrap();
-    let program = deps
-        .ancestors()
-        .nth(2)
-        .unwrap()
-        .join("examples")
-        .join(example);
+    let this_test = env::current_exe().unwrap();
+    let profile = this_test.ancestors().nth(2).unwrap();
+    let program = profile.join("examples").join(example);
+    let source = package().join(format!("examples/{example}.rs"));
+    if modified(&program) < modified(&source) {
+        return Err(format!(
+            "{program:?} is not up to date: cargo build --examples"
+        ));
+    }
     let log = temporary_directory().join(format!("{example}.log"));
     let output = File::create(&log).unwrap();
     let mut child = Command::new(&program)
@@ -173,7 +181,7 @@ fn run(example: &str) -> Result<(ExitStatus, String), String> {
         .stdout(output.try_clone().unwrap())
         .stderr(output)
         .spawn()
-        .map_err(|error| format!("{program:?}: {error}; first say: cargo build --examples"))?;
+        .unwrap();
 
     let start = Instant::now();
     let status = loop {
@@ -187,6 +195,21 @@ fn run(example: &str) -> Result<(ExitStatus, String), String> {
         thread::sleep(Duration::from_millis(10));
     };
     Ok((status, fs::read_to_string(&log).unwrap()))
+}
+
+/// Returns `None` if there is no such file.
+fn modified(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).ok()?.modified().ok()
+}
+
+/// Runs the compiler with edition 2024. Warnings are errors.
+fn rustc(args: &[&str], directory: &Path) -> Output {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let mut command = Command::new(rustc);
+    command
+        .args(["--edition", "2024", "-D", "warnings"])
+        .args(args);
+    command.current_dir(directory).output().unwrap()
 }
 
 fn package() -> &'static Path {
