@@ -1,21 +1,20 @@
-//! Five kinds of file descriptors in one loop: a timer, a socket, a signal, a pipe, a child
-//! process.
+//! Five kinds of descriptors in one loop: a timer, a socket, a signal, a pipe, a child process.
 //!
 //! ```sh
 //! cargo run --example any_fd
 //! ```
 //!
-//! You see a chain: when the timer expires, a datagram is sent; when it arrives, a signal is
-//! raised; then a line goes to a child process (`cat`); when it comes back through a pipe, the
-//! child's input is closed; the pipe ends, and the child exits. Each step is an event of the same
-//! queue. At the end comes what epoll does not support: a regular file.
+//! You see a chain of events, all from one queue. The timer expires, and a datagram is sent. It
+//! arrives, and a signal is raised. The signal arrives, and a line is written to a child process
+//! (`cat`). The line comes back through a pipe, and the child's input is closed. The pipe ends, and
+//! the child exits. At the end, a regular file is registered, which epoll does not support.
 //!
 //! Book: the exercise "watch something other than a TcpStream". Needs only `ffi.rs` and `poll.rs`,
 //! and Linux 5.3 for the descriptor of a process.
 //!
 //! Change next:
-//! - Do not read the timer. What do the next polls report? Then register it with `|
-//!   Interest::EDGE`.
+//! - Do not read the timer. What do the next polls report? And if it is registered with
+//!   `| Interest::EDGE`?
 //! - Read the pipe into a buffer of 4 bytes. How often is it reported?
 //! - End the child with `child.kill()?` instead of `drop(child.stdin.take())`. What is its status?
 
@@ -49,15 +48,12 @@ fn main() -> io::Result<()> {
     let process = descriptor_of_process(child.id())?;
 
     let mut poll = Poll::new()?;
-    poll.registry()
-        .register(&timer, TIMER, Interest::READABLE)?;
-    poll.registry()
-        .register(&socket, SOCKET, Interest::READABLE)?;
-    poll.registry()
-        .register(&signal, SIGNAL, Interest::READABLE)?;
-    poll.registry().register(&pipe, PIPE, Interest::READABLE)?;
-    poll.registry()
-        .register(&process, CHILD, Interest::READABLE)?;
+    let registry = poll.registry();
+    registry.register(&timer, TIMER, Interest::READABLE)?;
+    registry.register(&socket, SOCKET, Interest::READABLE)?;
+    registry.register(&signal, SIGNAL, Interest::READABLE)?;
+    registry.register(&pipe, PIPE, Interest::READABLE)?;
+    registry.register(&process, CHILD, Interest::READABLE)?;
 
     let mut events = Events::with_capacity(10);
     let mut pipe_ended = false;
@@ -110,7 +106,7 @@ fn main() -> io::Result<()> {
                     exit_status = Some(status);
                     explain(format!("child process: {status}."));
                 }
-                _ => {} // not one of ours
+                _ => {} // Ignore tokens that are not known.
             }
         }
     }

@@ -4,10 +4,10 @@
 //! cargo run --example async_await
 //! ```
 //!
-//! You see two `async fn` clients wait together: 0.5 s for delays of 0.5 s and 0.2 s. A future
-//! that has to wait stores a waker under its token and returns `Pending`. When no client can
-//! continue, the executor sleeps in `Poll::poll`; the token of an event finds the waker, and the
-//! waker puts its client back on the executor's list.
+//! You see two `async fn` clients wait at the same time: delays of 0.5 s and 0.2 s take 0.5 s. A
+//! future that has to wait stores a waker under its token and returns `Pending`. When no client can
+//! continue, the executor sleeps in `Poll::poll`. An event's token finds the waker, and the waker
+//! puts its client back on the executor's list.
 //!
 //! Book: it begins where chapter 4 ends, and leads to the chapters on futures and runtimes.
 //! Besides `ffi.rs` and `poll.rs` it needs the delay server, so run it here.
@@ -31,7 +31,7 @@ use std::task::{Context, Poll as State, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A client reads like a blocking program. At each `.await` other clients may run.
+/// A client is written like a blocking program. At each `.await`, other clients may run.
 async fn client(name: &str, delays: &[u64], reactor: &Reactor) -> io::Result<()> {
     for (number, delay) in delays.iter().enumerate() {
         say(name, &format!("asks for answer {number} after {delay} ms"));
@@ -72,7 +72,7 @@ impl Future for Answer<'_> {
     }
 }
 
-/// Knows which waker belongs to an event's token, and not what that wakes.
+/// Knows which waker belongs to a token, but not what the waker wakes.
 struct Reactor {
     address: SocketAddr,
     registry: Registry,
@@ -98,7 +98,8 @@ impl Reactor {
         })
     }
 
-    /// Sleeps until there are events, and wakes whom they are for. Returns false if none came.
+    /// Sleeps until there are events, and calls the wakers of their tokens. Returns false if there
+    /// was no event for 1 s.
     fn wait(&self, poll: &mut Poll, events: &mut Events) -> io::Result<bool> {
         poll.poll(events, Some(Duration::from_secs(1)))?;
         for event in &*events {

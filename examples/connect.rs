@@ -32,12 +32,12 @@ fn connect_first(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     let start = Instant::now();
     say(start, &format!("connect to {addresses:?}"));
     let mut poll = Poll::new()?;
+    let registry = poll.registry();
     let mut streams = Vec::new();
     for (token, &address) in addresses.iter().enumerate() {
         let stream = new_stream()?;
         start_connect(&stream, address)?;
-        poll.registry()
-            .register(&stream, token, Interest::WRITABLE)?;
+        registry.register(&stream, token, Interest::WRITABLE)?;
         streams.push(Some(stream));
     }
     let mut events = Events::with_capacity(addresses.len());

@@ -5,8 +5,8 @@
 //! cargo run --example echo_server 127.0.0.1:7000  # stays up, for example for: nc 127.0.0.1 7000
 //! ```
 //!
-//! You see 100 clients that half-close after one line and still receive it; then one that sends a
-//! lot and does not read, until the server cannot write and waits for `EPOLLOUT` alone.
+//! You see 100 clients that half-close after one line and still get it back. Then one client sends
+//! 64 MiB and does not read, until the server cannot write and waits for `EPOLLOUT` alone.
 //!
 //! Book: the exercise "a real Write implementation", and all of chapter 4. Needs only `ffi.rs` and
 //! `poll.rs`.
@@ -33,8 +33,8 @@ struct Client {
 }
 
 impl Client {
-    /// Never both: while a client does not read, do not read from it, so it costs one buffer at
-    /// most. And a socket is nearly always writable: ask only when there is something to write.
+    /// Never both. A client that does not read is not read from, so it costs one buffer at most. And
+    /// a socket is nearly always writable, so ask for that only when there is something to write.
     fn interest(&self) -> Interest {
         if self.pending.is_empty() {
             Interest::READABLE
@@ -60,7 +60,7 @@ impl Client {
     }
 }
 
-/// The event loop: call `echo` for each event, and reregister when the interest has changed.
+/// The event loop: calls `echo` for each event, and reregisters when the interest has changed.
 fn serve(listener: &TcpListener) -> io::Result<()> {
     let mut poll = Poll::new()?;
     listener.set_nonblocking(true)?;

@@ -16,7 +16,7 @@
 //! - Remove `| Interest::EDGE`. How often is one answer reported now, and why?
 //! - Put `Interest::ONESHOT` in its place. Which task does not finish? Then call `reregister`
 //!   where `resume` returns after `WouldBlock`.
-//! - Wake the waker before the tasks are finished. Who notices?
+//! - Call `waker.wake()` before the loop as well. What happens to the tasks?
 
 use epollet::delayserver::DelayServer;
 use epollet::{Events, Interest, Poll, Registry, Token, Waker};
@@ -31,11 +31,7 @@ const STOP: Token = 0;
 
 /// The reactor's thread. It knows tokens, and not what they stand for.
 fn react(mut poll: Poll, executor: Sender<Token>, start: Instant) -> io::Result<()> {
-    say(
-        start,
-        "reactor",
-        "sleeps in poll, with no stream registered",
-    );
+    say(start, "reactor", "sleeps; no stream is registered");
     let mut events = Events::with_capacity(64);
     loop {
         poll.poll(&mut events, None)?;

@@ -1,18 +1,18 @@
-//! 1,000 requests that are answered late: a thread for each, or one thread for all of them. Then
-//! what one wait costs among more and more idle sources, with `poll(2)` and with epoll.
+//! 1,000 requests that are answered late: a thread for each, or one thread for all. Then the cost
+//! of one wait among more and more idle sources, with `poll(2)` and with epoll.
 //!
 //! ```sh
 //! cargo run --release --example threads_vs_epoll
 //! ```
 //!
-//! You see a table with time, memory and context switches; then bars: `poll(2)` looks at each
-//! source in each call, epoll has a list of the ready ones.
+//! You see a table with time, memory and context switches. Then bars: `poll(2)` asks each source in
+//! each call, and epoll keeps a ready list.
 //!
 //! Book: the comparison of threads and event queues before chapter 4. Besides `ffi.rs` and
 //! `poll.rs` it needs the delay server, so run it here.
 //!
 //! Change next:
-//! - Set `DELAY_MS` to 0. Who is faster when nobody has to wait?
+//! - Set `DELAY_MS` to 0. Which is faster when nothing has to wait?
 //! - Set `REQUESTS` to 10,000, after `ulimit -n 10100`.
 //! - Set `READY` to 10. (epoll then has 10 events to report.)
 

@@ -1,13 +1,12 @@
-//! Level-triggered, edge-triggered and one-shot: which poll reports the same bytes, and which does
-//! not?
+//! Level-triggered, edge-triggered and one-shot: which polls report bytes that are left unread?
 //!
 //! ```sh
 //! cargo run --example triggers
 //! ```
 //!
-//! The table shows six polls. In each of the three modes two readers get the same bytes: one
-//! drains, the other reads one byte per event. The last column is what is left unread after the
-//! sixth poll.
+//! The table shows six polls. In each of the three modes, two readers get the same bytes: one
+//! drains, the other reads one byte per event. The last column shows what is left unread at the
+//! end.
 //!
 //! Book: "Design and introduction to epoll" in chapter 4, and the exercise about data that is
 //! larger than the buffer. Needs only `ffi.rs` and `poll.rs`.
