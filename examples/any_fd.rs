@@ -25,8 +25,8 @@ use std::io::{self, Read, Write};
 use std::net::UdpSocket;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::process::{Command, Stdio};
-use std::ptr;
 use std::time::Instant;
+use std::{env, ptr};
 
 const TIMER: Token = 0;
 const SOCKET: Token = 1;
@@ -111,7 +111,7 @@ fn main() -> io::Result<()> {
         }
     }
 
-    let file = File::open("/etc/passwd")?;
+    let file = File::open(env::current_exe()?)?;
     if let Err(error) = poll.registry().register(&file, 5, Interest::READABLE) {
         println!("\nregular file: {error}");
     }

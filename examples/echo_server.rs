@@ -5,8 +5,8 @@
 //! cargo run --example echo_server 127.0.0.1:7000  # stays up, for example for: nc 127.0.0.1 7000
 //! ```
 //!
-//! You see 100 clients that half-close after one line and still get it back. Then one client sends
-//! 64 MiB and does not read, until the server cannot write and waits for `EPOLLOUT` alone.
+//! You see 100 clients that half-close after one message and still get it back. Then one client
+//! sends 64 MiB and does not read, until the server cannot write and waits for `EPOLLOUT` alone.
 //!
 //! Book: the exercise "a real Write implementation", and all of chapter 4. Needs only `ffi.rs` and
 //! `poll.rs`.
@@ -158,7 +158,7 @@ fn demonstrate() -> io::Result<()> {
         client.shutdown(Shutdown::Write)?;
         clients.push(client);
     }
-    say("100 clients have sent a line, and half-closed".to_owned());
+    say("100 clients have sent a message and half-closed".to_owned());
     let mut echoed = 0;
     for (number, mut client) in clients.into_iter().enumerate() {
         let mut echo = String::new();
@@ -168,7 +168,7 @@ fn demonstrate() -> io::Result<()> {
         }
     }
     say(format!(
-        "{echoed} of them have their line back, and then end of file"
+        "{echoed} of them get it back, and then end of file"
     ));
 
     // More than the socket buffers on the way can hold.
@@ -180,7 +180,7 @@ fn demonstrate() -> io::Result<()> {
         writer.write_all(&to_write)?;
         writer.shutdown(Shutdown::Write)
     });
-    say("one client sends 64 MiB, and does not read for half a second".to_owned());
+    say("one client sends 64 MiB and does not read for half a second".to_owned());
     thread::sleep(Duration::from_millis(500));
     let pending = MOST_PENDING.load(Relaxed);
     say(format!(

@@ -5,8 +5,8 @@
 //! rustc --edition 2024 epollet.rs && ./epollet
 //! ```
 //!
-//! It is for places that take one file: the Rust Playground and its like, a mail, a paste. Doc
-//! comments are left out; the rest of the code is what lies in `src/`.
+//! This is for places that take one file: the Rust Playground and its like, a mail, a paste. Doc
+//! comments are left out; the rest is the code in `src/`.
 
 use std::io::{self, Write};
 
@@ -61,15 +61,12 @@ fn add_code(code: &str, file: &mut String) {
             continue;
         };
         *file += &format!("{visibility}mod {name} {{\n");
-        for (module, source) in MODULES {
-            if module == name {
-                // In `main.rs` the library is a module beside the code; in other files it is not.
-                add_code(
-                    &source.replace("use epollet::", "use crate::epollet::"),
-                    file,
-                );
-            }
-        }
+        let (_, source) = MODULES.iter().find(|module| module.0 == name).expect(name);
+        // In a module, a path to another one begins with `crate`.
+        add_code(
+            &source.replace("use epollet::", "use crate::epollet::"),
+            file,
+        );
         *file += "}\n";
     }
 }

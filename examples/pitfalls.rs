@@ -68,7 +68,7 @@ fn right_drain() -> io::Result<()> {
     Ok(())
 }
 
-/// Reads until there is nothing left to read now. There are two ends: both have to end the loop.
+/// Reads until there is nothing left to read now. Both `Ok(0)` and `WouldBlock` have to end the loop.
 fn drain(stream: &mut UnixStream) -> io::Result<String> {
     let mut total = 0;
     let mut buffer = [0; 4];
@@ -92,8 +92,8 @@ fn wrong_drain_until_error() -> io::Result<()> {
     while let Ok(count) = ours.read(&mut [0; 4]) {
         reads += 1;
         if reads == 1000 {
-            println!("wrong  read {reads} returns {count} bytes, and so would every further one");
-            break; // The mistake has no such line.
+            println!("wrong  read {reads} returns {count} bytes, and so does every further one");
+            break; // The mistake lacks this line, and never ends.
         }
     }
     Ok(())
@@ -127,7 +127,7 @@ fn right_writable_when_needed() -> io::Result<()> {
     poll.registry().reregister(&ours, 0, both)?;
     let full = poll_for_50_ms(&mut poll)?.len();
     println!("right  WRITABLE is added when a write would block: {full} events in 50 ms");
-    while theirs.read(&mut [0; 4096]).is_ok() {}
+    drain(&mut theirs)?;
     let room = poll_for_50_ms(&mut poll)?;
     println!("       the peer reads, so there is room: {room:?}");
     Ok(())
@@ -141,7 +141,7 @@ fn wrong_reused_token() -> io::Result<()> {
     let mut slots = [Some(zero), Some(one)];
     for event in &events {
         match event.token() {
-            0 => slots[1] = new.take(), // Client 0 disconnects client 1; a new client comes.
+            0 => slots[1] = new.take(), // Client 0 disconnects client 1; a new client connects.
             token => slots[token] = None, // The peer has hung up.
         }
     }

@@ -5,7 +5,7 @@
 //! - `...` at the end of a line stands for any rest of the line;
 //! - `...` on a line of its own stands for any lines, or none, where their number varies.
 //!
-//! `cargo test` builds the examples first. `cargo test --test lessons` does not: say
+//! `cargo test` builds the examples first. `cargo test --test lessons` does not: run
 //! `cargo build --examples` before it.
 
 use std::ffi::OsStr;
