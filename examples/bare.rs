@@ -12,8 +12,8 @@
 //!
 //! Change next:
 //! - Run `strace -e trace=/epoll target/debug/examples/bare` and find each call twice.
-//! - Pass `ours.as_raw_fd() + 100` to `epoll_ctl`: the check says what is wrong. Take away the check
-//!   too: the program continues, and `epoll_wait` sleeps its whole timeout.
+//! - Pass `ours.as_raw_fd() + 100` to `epoll_ctl`: the check says what is wrong. Take away the
+//!   check too: the program continues, and `epoll_wait` sleeps its whole timeout.
 //! - Take away the line with `OwnedFd`, call `bare` 100 times, and run it after `ulimit -n 50`.
 
 // The two files as modules, as a program of your own has them.
@@ -37,13 +37,13 @@ fn bare(ours: &UnixStream) -> io::Result<()> {
     // SAFETY: the kernel reads `event` before the call returns.
     let result = unsafe { ffi::epoll_ctl(epfd, ffi::EPOLL_CTL_ADD, ours.as_raw_fd(), &mut event) };
     if result == -1 {
-        return Err(io::Error::last_os_error());
+        return Err(io::Error::last_os_error()); // `epfd` stays open.
     }
     let mut events = Vec::<ffi::Event>::with_capacity(8);
     // SAFETY: the kernel writes at most 8 events.
     let count = unsafe { ffi::epoll_wait(epfd, events.as_mut_ptr(), 8, 1000) };
     if count == -1 {
-        return Err(io::Error::last_os_error()); // Also after a signal: EINTR.
+        return Err(io::Error::last_os_error()); // Also when a signal interrupts the call: EINTR.
     }
     // SAFETY: the kernel has written `count` events.
     unsafe { events.set_len(count as usize) };
@@ -67,8 +67,8 @@ fn main() -> io::Result<()> {
     theirs.write_all(b"hello")?;
     bare(&ours)?;
     with_poll(&ours)?;
-    println!("\nTo take home: an event queue is three system calls, and poll.rs adds to each what");
-    println!("it leaves to its caller: an owner, an error, a length, a retry.");
+    println!("\nTo take home: an event queue is three system calls, and poll.rs adds to each");
+    println!("what it leaves to its caller: an owner, an error, a length, a retry.");
     Ok(())
 }
 
@@ -78,18 +78,18 @@ fn explain(result: i32, count: i32, events: &[ffi::Event]) {
     row(
         "epoll_create1",
         "descriptor",
-        "an owner: OwnedFd closes it on every path",
+        "an OwnedFd, which closes it on every path",
     );
     row(
         "epoll_ctl",
         &result.to_string(),
-        "takes AsFd, which is open; -1 becomes io::Error",
+        "AsFd, so the descriptor is open; -1 is io::Error",
     );
     row(
         "epoll_wait",
         &count.to_string(),
-        "length from the Vec; after EINTR, waits the rest",
+        "the length of the Vec; on EINTR, the remaining time",
     );
-    row("close", "", "drop");
+    row("close", "", "nothing to call: drop closes it");
     println!("\nthe kernel has written:   {events:?}");
 }

@@ -4,11 +4,11 @@
 //! cargo run --example edges
 //! ```
 //!
-//! You see a table. Each row is a source that is registered once, with
-//! `READABLE | WRITABLE | EDGE`. Each column is one thing that happens to it, from left to right,
-//! and the cell is what the next poll reports: `-` is no edge, and a blank cell is a thing that does
-//! not happen to this kind. "We read" takes a part of what is there; an eventfd and a timerfd always
-//! give all. A nested queue is read by polling it.
+//! You see a table. Each row is a source that is registered once, with `READABLE | WRITABLE |
+//! EDGE`. Each column is one thing that happens to it, from left to right, and the cell is what the
+//! next poll reports: `-` is no edge, and a blank cell is a thing that does not happen to this
+//! kind. "We read" takes a part of what is there; an eventfd and a timerfd always give all. A
+//! nested queue is read by polling it.
 //!
 //! Belongs to the guide's page about edges. `src/tests/edges.rs` and `src/tests/triggers.rs` test
 //! what you see here.
@@ -16,8 +16,8 @@
 //! Change next:
 //! - Register without `WRITABLE`: which edges of the last two columns are left?
 //! - Register without `EDGE`: each cell is then what the source is ready for.
-//! - In `stream`, read all three bytes after the first `note`. Which cells change? (None: an edge does
-//!   not depend on what is still unread.)
+//! - In `stream`, read all three bytes after the first `note`. Which cells change? (None: an edge
+//!   does not depend on what is still unread.)
 
 use epollet::{Events, Interest, Poll, ffi};
 use std::ffi::{CStr, OsStr, c_char, c_int, c_long};
@@ -122,6 +122,7 @@ fn main() -> io::Result<()> {
         nested_queue,
     ];
     let threads = rows.map(thread::spawn);
+    println!("What the next poll reports (-: no new edge; blank: cannot happen to this kind)");
     println!("                  first    more     we       we       peer     peer reads");
     println!("                  input    input    read     write    reads    a full buffer");
     for thread in threads {

@@ -6,9 +6,9 @@
 //!
 //! You see two loops with the same two edge-triggered sources. The first drains each source when it
 //! is reported. While the flood lasts, that drain does not end, and the quiet source starves. The
-//! second gives each source a budget of reads, keeps a list of the sources that are not drained yet,
-//! and does not sleep while there are any. Each bar is the time from the write of a message to the
-//! quiet source until the loop reads it.
+//! second gives each source a budget of reads, keeps a list of the sources that are not drained
+//! yet, and does not sleep while there are any. Each bar is the time from the write of a message to
+//! the quiet source until the loop reads it.
 //!
 //! Belongs to the glossary, "starvation". The kernel takes ready sources in turn
 //! (`more_ready_sources_than_capacity_take_turns` in `src/tests/poll.rs`): this starvation is made
@@ -16,8 +16,8 @@
 //!
 //! Change next:
 //! - Try budgets of 1 and of 10,000. Compare the waits and the number of polls.
-//! - Leave out `undrained.push(token)`: the flood is soon read no more. Its buffer is full, so nothing
-//!   new can come, and so there is no new edge.
+//! - Leave out `undrained.push(token)`: the flood is soon read no more. Its buffer is full, so
+//!   nothing new can come, and so there is no new edge.
 //! - Then also register without `EDGE` and set the budget to 1: now the kernel keeps the list, for
 //!   each poll reports what is not drained. What does that cost? (Count the polls.)
 
@@ -132,10 +132,8 @@ fn compare(name: &str, budget: usize) -> io::Result<()> {
     println!("{name}: {reads} reads of the flood, {polls} polls; the quiet source waits");
     for wait in &sources[QUIET].waits {
         let millis = wait.as_secs_f64() * 1000.0;
-        println!(
-            "{millis:9.3} ms |{}",
-            "=".repeat((millis / 6.0).ceil() as usize)
-        );
+        let length = (millis / 6.0).ceil() as usize;
+        println!("{millis:9.3} ms |{}", "=".repeat(length.min(66)));
     }
     Ok(())
 }

@@ -38,9 +38,9 @@ fn serve(
 ) -> io::Result<Counts> {
     let mut poll = Poll::new()?;
     let listener = &share.listeners[number % share.listeners.len()];
-    poll.registry()
-        .register(listener, LISTENER, share.interest)?;
-    poll.registry().register(stop, STOP, ffi::EPOLLIN)?;
+    let registry = poll.registry();
+    registry.register(listener, LISTENER, share.interest)?;
+    registry.register(stop, STOP, ffi::EPOLLIN)?;
     let mut events = Events::with_capacity(2);
     let sleeps_before = sleeps()?;
     let mut in_vain = 0;

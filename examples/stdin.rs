@@ -7,9 +7,10 @@
 //! cargo run --example stdin -- FILE FILE <Cargo.toml  # a regular file
 //! ```
 //!
-//! You see a loop with `BufReader` fall asleep on lines that have arrived, and one that reads into a
-//! buffer of its own get all of them, the end of input, and the changes of two files (one inotify
-//! descriptor, two watches). Last, `register` refuses a regular file, and the loop reads it directly.
+//! You see a loop with `BufReader` fall asleep on lines that have arrived, and one that reads into
+//! a buffer of its own get all of them, the end of input, and the changes of two files (one inotify
+//! descriptor, two watches). Last, `register` refuses a regular file, and the loop reads it
+//! directly.
 //!
 //! Belongs to the documentation of `Registry`, "Sources". Among its tests are
 //! `an_inotify_watch_becomes_readable` and `a_terminal_becomes_readable` in `src/tests/sources.rs`,
@@ -17,7 +18,8 @@
 //!
 //! Change next:
 //! - Read more than one line for each event in `with_buf_reader`: repeat `read_line` while
-//!   `reader.buffer().contains(&b'\n')`. Now nothing stays behind. (Half a line would make it block.)
+//!   `reader.buffer().contains(&b'\n')`. Now nothing stays behind. (Half a line would still block
+//!   it.)
 //! - Make `buffer` 4 bytes long. Nothing is lost, because the input is level-triggered.
 //! - Add 0x2 (`IN_MODIFY`) to the mask of the watches. How many changes does one write make?
 
@@ -36,9 +38,9 @@ const FILES: usize = 1;
 fn run(mut input: File, files: &[PathBuf]) -> io::Result<()> {
     let mut watches = inotify::watch(files)?;
     let mut poll = Poll::new()?;
-    poll.registry()
-        .register(&watches, FILES, Interest::READABLE)?;
-    match poll.registry().register(&input, INPUT, Interest::READABLE) {
+    let registry = poll.registry();
+    registry.register(&watches, FILES, Interest::READABLE)?;
+    match registry.register(&input, INPUT, Interest::READABLE) {
         Err(error) if error.kind() == ErrorKind::PermissionDenied => return read_all(input, error),
         result => result?,
     }
@@ -215,7 +217,7 @@ mod inotify {
         Ok(inotify)
     }
 
-    /// Each change is a `struct inotify_event`: watch, mask, cookie, and the length of a name, which
+    /// Each change is a `struct inotify_event`: watch, mask, cookie and the length of a name, which
     /// is 0 for a watch on a file.
     pub fn tell_changes(inotify: &mut File, files: &[PathBuf]) -> io::Result<()> {
         let mut buffer = [0; 1024];

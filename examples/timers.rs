@@ -13,10 +13,10 @@
 //! `src/tests/poll.rs`. The delay server keeps its deadlines in a heap as well.
 //!
 //! Change next:
-//! - Round down: pass `Some(Duration::from_millis(remaining.as_millis() as u64))`. The timers end on
-//!   time, but count the polls.
-//! - Cancel timer 2 when timer 1 ends. A heap gives away its top alone: leave the entry where it is,
-//!   and skip it when its deadline comes.
+//! - Round down: pass `Some(Duration::from_millis(remaining.as_millis() as u64))`. The timers end
+//!   on time, but count the polls.
+//! - Cancel timer 2 when timer 1 ends. A heap gives away its top alone: leave the entry where it
+//!   is, and skip it when its deadline comes.
 //! - Sleep for 5 ms after each poll, as a slow handler does. Does the timerfd help?
 
 use epollet::{Events, Interest, Poll};
@@ -45,7 +45,8 @@ fn run(mut timers: Timers, timerfd: Option<File>) -> io::Result<Ended> {
         }
         ended.polls += 1;
         if let Some(timerfd) = &timerfd {
-            timerfd::set(timerfd, remaining)?; // It is not ready any more, so nothing has to read it.
+            // Set again it is not ready any more, so nothing has to read it.
+            timerfd::set(timerfd, remaining)?;
             poll.poll(&mut events, None)?;
         } else {
             poll.poll(&mut events, Some(remaining))?;
@@ -76,7 +77,7 @@ fn main() -> io::Result<()> {
     let with_timeout = run(timers(), None)?;
     let with_timerfd = run(timers(), Some(timerfd::new()?))?;
 
-    println!("timer  deadline    late: timeout of poll            late: timerfd");
+    println!("timer  deadline    late: timeout of poll          late: timerfd");
     for (timeout, timerfd) in with_timeout.late.iter().zip(&with_timerfd.late) {
         let (number, late) = timeout;
         let deadline = tenths_of_ms[*number] as f64 / 10.0;
@@ -87,21 +88,19 @@ fn main() -> io::Result<()> {
         );
     }
     println!(
-        "polls            {:<33}{}",
+        "polls            {:<31}{}",
         with_timeout.polls, with_timerfd.polls
     );
-    println!(
-        "\nTo take home: the earliest deadline is the timeout of poll, never early, up to 1 ms"
-    );
-    println!("late; a timerfd is finer, for one more system call each time.");
+    println!("\nTo take home: the earliest deadline is the timeout of poll, never early and up");
+    println!("to 1 ms late; a timerfd is finer, for one more system call each time.");
     Ok(())
 }
 
 fn bar(late: Duration) -> String {
-    const MICROS_PER_CHARACTER: u128 = 50;
-    let length = (late.as_micros().div_ceil(MICROS_PER_CHARACTER) as usize).min(20);
+    const MICROS_PER_CHARACTER: u128 = 60;
+    let length = (late.as_micros().div_ceil(MICROS_PER_CHARACTER) as usize).min(18);
     let bar = "=".repeat(length);
-    format!("{:6.3} ms |{bar:20}", late.as_secs_f64() * 1000.0)
+    format!("{:6.3} ms |{bar:18}", late.as_secs_f64() * 1000.0)
 }
 
 mod timerfd {

@@ -13,7 +13,8 @@
 //! test it.
 //!
 //! Change next:
-//! - Take one result for each event: `results.try_recv().into_iter().count()`. How many stay behind?
+//! - Take one result for each event: `results.try_recv().into_iter().count()`. How many stay
+//!   behind?
 //! - Sleep for 10 ms after each poll, as a busy loop would: fewer events, and no result is lost.
 //! - Wake only when `result % 10 == 9`. Which results does the loop wait for in vain?
 
