@@ -116,7 +116,8 @@ fn main() -> io::Result<()> {
         println!("\nregular file: {error}");
     }
 
-    println!("\nOne poll waits for many kinds of descriptors; each is read in its own way.");
+    println!("\nTo take home: one poll waits for many kinds of descriptors, and each kind is");
+    println!("read in its own way.");
     Ok(())
 }
 

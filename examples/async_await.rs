@@ -181,7 +181,8 @@ fn main() -> io::Result<()> {
     ];
     run(poll, &reactor, clients)?;
 
-    println!("\nA future that must wait stores a waker; the event with its token calls it.");
+    println!("\nTo take home: a future that has to wait stores a waker, and the event with its");
+    println!("token calls it.");
     Ok(())
 }
 

@@ -80,7 +80,7 @@ fn main() -> io::Result<()> {
     println!("\nAll three at once.");
     show(connect_first(&[silent, refusing, listening]));
 
-    println!("\nEPOLLOUT says that a connect has ended; SO_ERROR says whether it succeeded.");
+    println!("\nTo take home: EPOLLOUT says that a connect has ended, and SO_ERROR says how.");
     Ok(())
 }
 

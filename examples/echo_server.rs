@@ -194,6 +194,7 @@ fn demonstrate() -> io::Result<()> {
         echo.len()
     ));
 
-    println!("\nAsk for WRITABLE only while bytes are pending, and do not read meanwhile.");
+    println!("\nTo take home: ask for WRITABLE only while bytes are pending, and do not read");
+    println!("meanwhile.");
     Ok(())
 }

@@ -45,7 +45,7 @@ fn main() -> io::Result<()> {
     wrong_dropped_only()?;
     right_deregistered_first()?;
 
-    println!("\nDrain to the end, ask for WRITABLE only when needed, ignore unknown tokens.");
+    println!("\nTo take home: drain to the end, WRITABLE only if needed, ignore unknown tokens.");
     Ok(())
 }
 

@@ -84,7 +84,8 @@ fn main() -> io::Result<()> {
     waker.wake()?;
     reactor.join().expect("the reactor has not panicked")?;
 
-    println!("\nOne thread waits and sends tokens; another owns the streams and does the work.");
+    println!("\nTo take home: one thread waits and sends tokens, another owns the streams and");
+    println!("does the work.");
     Ok(())
 }
 

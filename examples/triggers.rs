@@ -81,7 +81,8 @@ fn main() -> io::Result<()> {
         play(interest, Reader::Drains)?;
         play(interest, Reader::OneByte)?;
     }
-    println!("\nLevel repeats while data is left; edge waits for more; one-shot for reregister.");
+    println!("\nTo take home: level-triggered repeats while data is left, edge-triggered waits");
+    println!("for more, and one-shot waits for reregister.");
     Ok(())
 }
 
