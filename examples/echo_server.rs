@@ -77,7 +77,8 @@ fn serve(listener: &TcpListener) -> io::Result<()> {
                 not_drained = true;
             } else if let Some(client) = clients.get_mut(&event.token()) {
                 if !handle(client, event.token(), poll.registry())? {
-                    clients.remove(&event.token()); // The stream is closed, so it is deregistered.
+                    // Closes the stream: it leaves the interest list.
+                    clients.remove(&event.token());
                 }
             }
         }

@@ -136,7 +136,7 @@ impl Executor {
             "executor",
             &format!("has read {message:?} from token {token}"),
         );
-        self.tasks.remove(&token); // The stream is closed, so it is deregistered.
+        self.tasks.remove(&token); // Closes the stream: it leaves the interest list.
         Ok(Some(message))
     }
 }

@@ -79,7 +79,7 @@ fn by_epoll(address: &str, count: usize) -> io::Result<usize> {
                 Err(_) => {}
                 Ok(_) => answers += 1,
             }
-            waiting.remove(&event.token()); // The stream is closed, so it is deregistered.
+            waiting.remove(&event.token()); // Closes the stream: it leaves the interest list.
         }
     }
     Ok(answers)
