@@ -14,7 +14,8 @@
 //! - Run `strace -e trace=/epoll target/debug/examples/bare` and find each call twice.
 //! - Pass `ours.as_raw_fd() + 100` to `epoll_ctl`: the check says what is wrong. Take away the
 //!   check too: the program continues, and `epoll_wait` sleeps its whole timeout.
-//! - Take away the line with `OwnedFd`, call `bare` 100 times, and run it after `ulimit -n 50`.
+//! - Take away the line with `OwnedFd`, call `bare` 100 times, and run it after `ulimit -n 50`:
+//!   what nothing owns is never closed, and soon there are "Too many open files".
 
 // The two files as modules, as a program of your own has them.
 #[path = "../src/ffi.rs"]

@@ -16,7 +16,8 @@
 //! Change next:
 //! - Let the limit be 1 GiB, and compare the memory: `/usr/bin/time -v target/debug/examples/chat`.
 //!   (The demonstration ends after 2,000 lines.)
-//! - Keep Carl, but leave out each line that his queue has no room for.
+//! - Keep Carl, but leave out each line that his queue has no room for: the memory stays small, and
+//!   he will miss lines.
 //! - Put the number of the client before each line, in `handle`.
 
 use epollet::{Events, Interest, Poll, Token};

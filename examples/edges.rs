@@ -4,20 +4,22 @@
 //! cargo run --example edges
 //! ```
 //!
-//! You see a table. Each row is a source that is registered once, with `READABLE | WRITABLE |
-//! EDGE`. Each column is one thing that happens to it, from left to right, and the cell is what the
-//! next poll reports: `-` is no edge, and a blank cell is a thing that does not happen to this
-//! kind. "We read" takes a part of what is there; an eventfd and a timerfd always give all. A
+//! You see a table. Each row is a source that is registered once, readable, writable and
+//! edge-triggered. Each column is one thing that happens to it, from left to right, and the cell is
+//! what the next poll reports: `-` is no edge, and a blank cell is a thing that cannot happen to
+//! this kind. "We read" takes a part of what is there; an eventfd and a timerfd always give all. A
 //! nested queue is read by polling it.
 //!
 //! Belongs to the guide's page about edges. `src/tests/edges.rs` and `src/tests/triggers.rs` test
 //! what you see here.
 //!
 //! Change next:
-//! - Register without `WRITABLE`: which edges of the last two columns are left?
-//! - Register without `EDGE`: each cell is then what the source is ready for.
-//! - In `stream`, read all three bytes after the first `note`. Which cells change? (None: an edge
-//!   does not depend on what is still unread.)
+//! - Register without `WRITABLE`: no edge of the last two columns is left, for they are about room
+//!   to write. In "we write" only the eventfd keeps its edge: it is a write to itself.
+//! - Register without `EDGE`: each cell is then what the source is ready for, whatever happened
+//!   last.
+//! - In `stream`, read all three bytes after the first `note`. Which cells change? (None: the
+//!   edges of these sources do not depend on what is still unread.)
 
 use epollet::{Events, Interest, Poll, ffi};
 use std::ffi::{CStr, OsStr, c_char, c_int, c_long};

@@ -14,9 +14,12 @@
 //! `src/tests/triggers.rs` show what the flag does to two queues.
 //!
 //! Change next:
-//! - Sleep for 3 ms after each accept, as a thread that has work to do. Who accepts now?
-//! - Add `ffi::EPOLLET` to the exclusive listener. Do the digits change?
-//! - Register with `Interest::READABLE | ffi::EPOLLEXCLUSIVE`: why does the kernel refuse it?
+//! - Sleep for 3 ms after each accept, as a thread that has work to do. The exclusive listener then
+//!   wakes the next thread in line while the first is busy.
+//! - Add `ffi::EPOLLET` to the exclusive listener. The digits stay as they are: the order of the
+//!   waiting threads decides, not the trigger.
+//! - Add `ffi::EPOLLRDHUP` to it, as `Interest::READABLE` does: the kernel rejects that together
+//!   with `EPOLLEXCLUSIVE` (`EINVAL`).
 
 use epollet::{Events, Poll, ffi};
 use std::io::{self, ErrorKind};
@@ -133,7 +136,7 @@ fn run(share: &Share) -> io::Result<()> {
     })
 }
 
-/// Tells how often this thread has given up the processor by itself.
+/// Returns how often this thread has given up the processor by itself.
 fn sleeps() -> io::Result<u64> {
     let status = fs::read_to_string("/proc/thread-self/status")?;
     let count = status

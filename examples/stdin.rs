@@ -21,7 +21,7 @@
 //!   `reader.buffer().contains(&b'\n')`. Now nothing stays behind. (Half a line would still block
 //!   it.)
 //! - Make `buffer` 4 bytes long. Nothing is lost, because the input is level-triggered.
-//! - Add 0x2 (`IN_MODIFY`) to the mask of the watches. How many changes does one write make?
+//! - Add 0x2 (`IN_MODIFY`) to the mask of the watches. One write makes two changes.
 
 use epollet::{Events, Interest, Poll};
 use std::fs::{self, File};
@@ -51,7 +51,7 @@ fn run(mut input: File, files: &[PathBuf]) -> io::Result<()> {
         poll.poll(&mut events, None)?;
         for event in &events {
             if event.token() == FILES {
-                inotify::tell_changes(&mut watches, files)?;
+                inotify::print_changes(&mut watches, files)?;
                 continue;
             }
             // One read for each event does not block, so the input need not be non-blocking. Leave
@@ -64,7 +64,7 @@ fn run(mut input: File, files: &[PathBuf]) -> io::Result<()> {
     }
 }
 
-/// Adds to the current line, and tells each line that is complete.
+/// Adds to the current line, and prints each line that is complete.
 fn take_lines(line: &mut Vec<u8>, bytes: &[u8]) {
     for &byte in bytes {
         if byte == b'\n' {
@@ -219,7 +219,7 @@ mod inotify {
 
     /// Each change is a `struct inotify_event`: watch, mask, cookie and the length of a name, which
     /// is 0 for a watch on a file.
-    pub fn tell_changes(inotify: &mut File, files: &[PathBuf]) -> io::Result<()> {
+    pub fn print_changes(inotify: &mut File, files: &[PathBuf]) -> io::Result<()> {
         let mut buffer = [0; 1024];
         let count = inotify.read(&mut buffer)?;
         for change in buffer[..count].chunks_exact(16) {

@@ -17,7 +17,8 @@
 //!   on time, but count the polls.
 //! - Cancel timer 2 when timer 1 ends. A heap gives away its top alone: leave the entry where it
 //!   is, and skip it when its deadline comes.
-//! - Sleep for 5 ms after each poll, as a slow handler does. Does the timerfd help?
+//! - Sleep for 5 ms after each poll, as a slow handler does. The timerfd does not help: while the
+//!   loop is busy, no timer ends.
 
 use epollet::{Events, Interest, Poll};
 use std::cmp::Reverse;

@@ -16,7 +16,8 @@
 //! - Take one result for each event: `results.try_recv().into_iter().count()`. How many stay
 //!   behind?
 //! - Sleep for 10 ms after each poll, as a busy loop would: fewer events, and no result is lost.
-//! - Wake only when `result % 10 == 9`. Which results does the loop wait for in vain?
+//! - Wake only when `result % 10 == 9`. The loop gets what is there at a wake, and waits in vain
+//!   for the results after the last one.
 
 use epollet::{Events, Poll, Waker};
 use std::io;
