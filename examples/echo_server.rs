@@ -33,8 +33,8 @@ struct Client {
 }
 
 impl Client {
-    /// Never both. A client that does not read is not read from, so it costs one buffer at most. And
-    /// a socket is nearly always writable, so ask for that only when there is something to write.
+    /// Never both: do not read from a client that does not read, so that it costs one buffer at
+    /// most. And a socket is nearly always writable: ask only when there is something to write.
     fn interest(&self) -> Interest {
         if self.pending.is_empty() {
             Interest::READABLE

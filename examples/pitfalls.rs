@@ -68,7 +68,7 @@ fn right_drain() -> io::Result<()> {
     Ok(())
 }
 
-/// Reads until there is nothing left to read now. Both `Ok(0)` and `WouldBlock` have to end the loop.
+/// Reads until nothing is left to read now. `Ok(0)` and `WouldBlock` both have to end the loop.
 fn drain(stream: &mut UnixStream) -> io::Result<String> {
     let mut total = 0;
     let mut buffer = [0; 4];
