@@ -32,11 +32,11 @@ fn connect_first(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     let start = Instant::now();
     say(start, &format!("connect to {addresses:?}"));
     let mut poll = Poll::new()?;
-    let registry = poll.registry();
     let mut streams = Vec::new();
     for (token, &address) in addresses.iter().enumerate() {
         let stream = new_stream()?;
         start_connect(&stream, address)?;
+        let registry = poll.registry();
         registry.register(&stream, token, Interest::WRITABLE)?;
         streams.push(Some(stream));
     }
