@@ -18,7 +18,6 @@
 //! `UdpSocket` and a second waker. Then look at a web server, a database, a program of your own.
 
 use epollet::{Events, Interest, Poll, Waker, ffi};
-use std::fmt::Write as _;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::{fs::MetadataExt, net::UnixStream};
@@ -31,25 +30,20 @@ fn peek(pid: u32) -> io::Result<String> {
     let name = fs::read_to_string(format!("/proc/{pid}/comm"))?;
     let mut text = format!("process {pid} ({})", name.trim_end());
     let mut known: Vec<(i32, Vec<Registration>)> = Vec::new();
-    for queue in files
-        .iter()
-        .filter(|file| file.link == "anon_inode:[eventpoll]")
-    {
+    for queue in &files {
+        if queue.link != "anon_inode:[eventpoll]" {
+            continue;
+        }
         let fdinfo = fs::read_to_string(format!("/proc/{pid}/fdinfo/{}", queue.fd))?;
         let mut list: Vec<_> = fdinfo.lines().filter_map(Registration::parse).collect();
         list.sort_by_key(|registration| registration.fd);
-        write!(text, "\n\nepoll descriptor {}: ", queue.fd).unwrap();
-        match known
-            .iter()
-            .find(|(_, other)| !list.is_empty() && *other == list)
-        {
-            Some((fd, _)) => write!(
-                text,
-                "the same registrations as {fd}, so probably a duplicate"
-            )
-            .unwrap(),
-            None => text += &table(pid, &files, &list),
-        }
+        let twin = known.iter().find(|(_, other)| *other == list);
+        let shown = match twin {
+            _ if list.is_empty() => String::from("no registrations"),
+            Some((fd, _)) => format!("the same registrations as {fd}, so probably a duplicate"),
+            None => table(pid, &files, &list),
+        };
+        text += &format!("\n\nepoll descriptor {}: {shown}", queue.fd);
         known.push((queue.fd, list));
     }
     if known.is_empty() {
@@ -123,9 +117,6 @@ impl Registration {
 }
 
 fn table(pid: u32, files: &[OpenFile], list: &[Registration]) -> String {
-    if list.is_empty() {
-        return String::from("no registrations");
-    }
     let mut rows = vec![["fd", "interest", "token", "file"].map(String::from)];
     for registration in list {
         let file = kind(pid, files, registration);
@@ -136,7 +127,7 @@ fn table(pid: u32, files: &[OpenFile], list: &[Registration]) -> String {
     let (fd, interest, token) = (width(0), width(1), width(2));
     let mut text = String::from("interest list");
     for [a, b, c, d] in &rows {
-        write!(text, "\n  {a:>fd$}  {b:interest$}  {c:>token$}  {d}").unwrap();
+        text += &format!("\n  {a:>fd$}  {b:interest$}  {c:>token$}  {d}");
     }
     text
 }

@@ -24,11 +24,15 @@ pub enum Kind {
     Queue(usize),
 }
 
-/// Each byte counts as one message, and there is room to send all of them.
+/// How many bytes fit, and how many must be read to make room again, depends on the kernel's buffers.
+/// Here a few bytes fit, and after [`Kernel::fill`] there is no room until the peer has read them all.
 #[derive(Clone, Copy)]
 pub struct Stream {
     pub peer: usize,
+    /// Bytes that have arrived.
     pub unread: usize,
+    /// There is no room to send.
+    pub full: bool,
     pub cannot_read: bool,
     pub cannot_write: bool,
     /// The peer was closed before it had read everything.
@@ -36,7 +40,7 @@ pub struct Stream {
 }
 
 impl Kind {
-    /// What the file is ready for. [`Kernel`] itself asks queues.
+    /// What an eventfd or a stream is ready for. For a queue see [`Kernel`].
     pub fn ready(&self) -> i32 {
         match self {
             Kind::Eventfd(count) => {
@@ -45,9 +49,12 @@ impl Kind {
                 readable | writable
             }
             Kind::Stream(stream) => {
-                let mut bits = EPOLLOUT;
+                let mut bits = 0;
                 if stream.unread > 0 {
                     bits |= EPOLLIN;
+                }
+                if !stream.full {
+                    bits |= EPOLLOUT;
                 }
                 if stream.cannot_read {
                     bits |= EPOLLIN | EPOLLRDHUP;
@@ -87,6 +94,7 @@ impl Kernel {
         let stream = Stream {
             peer: first + 1,
             unread: 0,
+            full: false,
             cannot_read: false,
             cannot_write: false,
             reset: false,
@@ -104,7 +112,7 @@ impl Kernel {
         self.files[file].descriptors += 1;
     }
 
-    /// Closes one descriptor. The last one ends the registrations.
+    /// Closes one descriptor. With the last one, the file and its registrations end.
     pub fn close(&mut self, file: usize) {
         self.files[file].descriptors -= 1;
         if self.files[file].descriptors > 0 {
@@ -116,13 +124,14 @@ impl Kernel {
         if let Kind::Stream(stream) = self.files[file].kind {
             let peer = self.stream(stream.peer);
             peer.reset |= stream.unread > 0;
+            peer.full = false; // What was not read is gone.
             peer.cannot_read = true;
             peer.cannot_write = true;
             self.wake(stream.peer, 0);
         }
     }
 
-    /// Adds `value` to an eventfd, which must not exceed 2^64 - 2. Sends one byte to a stream.
+    /// Adds `value` to an eventfd, unless that makes more than 2^64 - 2. Sends one byte to a stream.
     pub fn write(&mut self, file: usize, value: u64) {
         match &mut self.files[file].kind {
             Kind::Eventfd(count) if u64::MAX - *count > value => {
@@ -138,7 +147,30 @@ impl Kernel {
         }
     }
 
-    /// Resets an eventfd to 0. Takes one byte from a stream, which makes room for the peer.
+    /// Writes to a stream until there is no room.
+    pub fn fill(&mut self, file: usize, bytes: usize) {
+        let stream = self.stream(file);
+        if !stream.cannot_write {
+            stream.full = true;
+            let peer = stream.peer;
+            self.stream(peer).unread += bytes;
+            self.wake(peer, EPOLLIN | EPOLLPRI);
+        }
+    }
+
+    /// Reads from a stream until there is nothing left.
+    pub fn drain(&mut self, file: usize) {
+        let stream = self.stream(file);
+        let peer = stream.peer;
+        stream.reset = false; // The last read returned ECONNRESET.
+        if stream.unread > 0 {
+            stream.unread = 0;
+            self.stream(peer).full = false;
+            self.wake(peer, EPOLLOUT);
+        }
+    }
+
+    /// Resets an eventfd to 0. Takes one byte from a stream, and the peer hears of it if it has room.
     pub fn read(&mut self, file: usize) {
         match &mut self.files[file].kind {
             Kind::Eventfd(count) if *count > 0 => {
@@ -148,7 +180,9 @@ impl Kernel {
             Kind::Stream(stream) if stream.unread > 0 => {
                 stream.unread -= 1;
                 let peer = stream.peer;
-                self.wake(peer, EPOLLOUT);
+                if !self.stream(peer).full {
+                    self.wake(peer, EPOLLOUT);
+                }
             }
             Kind::Stream(stream) => stream.reset = false, // This read returns ECONNRESET.
             _ => {}

@@ -79,7 +79,7 @@ fn number(variable: &str) -> Option<u64> {
 const STEPS_PER_WORLD: usize = 500;
 /// How many descriptors there are at most, apart from those of the queues. They are called a to j.
 const SLOTS: u64 = 10;
-/// What is sent to a stream and not read yet takes a buffer; it is never filled.
+/// So many bytes of their own are fewer than make a stream's buffer full.
 const MOST_UNREAD: usize = 16;
 
 /// A queue can wait for those behind it in this list.
@@ -99,6 +99,8 @@ enum Step {
     Deregister(QueueNumber, Slot),
     Write(Slot, u64),
     Read(Slot),
+    Fill(Slot),
+    Drain(Slot),
     Shutdown(Slot, Shutdown),
     /// With this capacity.
     Poll(QueueNumber, usize),
@@ -135,6 +137,8 @@ impl fmt::Display for Step {
             }
             Step::Write(slot, value) => write!(f, "write({}, {value:#x})", name(slot)),
             Step::Read(slot) => write!(f, "read({})", name(slot)),
+            Step::Fill(slot) => write!(f, "fill({})", name(slot)),
+            Step::Drain(slot) => write!(f, "drain({})", name(slot)),
             Step::Shutdown(slot, how) => write!(f, "shutdown({}, {how:?})", name(slot)),
             Step::Poll(queue, capacity) => write!(f, "{}.poll({capacity})", QUEUES[queue]),
             Step::InterestList(queue) => write!(f, "{}.interest_list()", QUEUES[queue]),
@@ -195,7 +199,9 @@ impl Random {
                 let value = [1, 1, 1, 1, 0, u64::MAX - 1][self.below(6) as usize];
                 Step::Write(self.slot(), value)
             }
-            60..=71 => Step::Read(self.slot()),
+            60..=67 => Step::Read(self.slot()),
+            68..=69 => Step::Fill(self.slot()),
+            70..=71 => Step::Drain(self.slot()),
             72..=73 => {
                 let how = [Shutdown::Read, Shutdown::Write, Shutdown::Both];
                 Step::Shutdown(self.slot(), how[self.below(3) as usize])
@@ -314,15 +320,24 @@ impl World {
             },
             Step::Write(slot, _) => match kind(slot) {
                 Some(Kind::Eventfd(_)) => true,
-                Some(Kind::Stream(stream)) => match &self.model.files[stream.peer].kind {
-                    Kind::Stream(peer) => peer.unread < MOST_UNREAD,
-                    _ => false,
-                },
+                Some(Kind::Stream(stream)) => {
+                    !stream.full && self.unread(stream.peer) < MOST_UNREAD
+                }
                 _ => false,
             },
+            Step::Fill(slot) => matches!(kind(slot), Some(Kind::Stream(stream)) if !stream.full),
             Step::Read(slot) => matches!(kind(slot), Some(Kind::Eventfd(_) | Kind::Stream(_))),
+            Step::Drain(slot) => matches!(kind(slot), Some(Kind::Stream(_))),
             Step::Shutdown(slot, _) => matches!(kind(slot), Some(Kind::Stream(_))),
             Step::Poll(..) | Step::InterestList(_) => true,
+        }
+    }
+
+    /// What a stream of the model has to read.
+    fn unread(&self, file: usize) -> usize {
+        match &self.model.files[file].kind {
+            Kind::Stream(stream) => stream.unread,
+            _ => 0,
         }
     }
 
@@ -396,6 +411,19 @@ impl World {
                     _ => real.read(&mut [0; 8]),
                 };
                 self.model.read(file);
+            }
+            Step::Fill(slot) => {
+                let (mut real, file) = self.slot(slot);
+                let mut bytes = 0;
+                while let Ok(count) = real.write(&[0; 16384]) {
+                    bytes += count;
+                }
+                self.model.fill(file, bytes);
+            }
+            Step::Drain(slot) => {
+                let (mut real, file) = self.slot(slot);
+                while let Ok(1..) = real.read(&mut [0; 65536]) {}
+                self.model.drain(file);
             }
             Step::Shutdown(slot, how) => {
                 let (real, file) = self.slot(slot);

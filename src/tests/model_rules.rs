@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 
 /// The rule, the text in the model that states it, and a text that breaks it.
-const RULES: [(&str, &str, &str); 52] = [
+const RULES: [(&str, &str, &str); 57] = [
     (
         "register asks the source at once",
         "        self.files[key.file].wait_queue.push_front(key);\n        self.look(key);",
@@ -235,8 +235,8 @@ const RULES: [(&str, &str, &str); 52] = [
     ),
     (
         "a write to a stream wakes for priority data",
-        "self.wake(peer, EPOLLIN | EPOLLPRI);",
-        "self.wake(peer, EPOLLIN);",
+        "unread += 1;\n                self.wake(peer, EPOLLIN | EPOLLPRI);",
+        "unread += 1;\n                self.wake(peer, EPOLLIN);",
     ),
     (
         "a read of an eventfd wakes writers",
@@ -245,8 +245,8 @@ const RULES: [(&str, &str, &str); 52] = [
     ),
     (
         "a read of a stream wakes the writer on the other side",
-        "let peer = stream.peer;\n                self.wake(peer, EPOLLOUT);",
-        "",
+        "if !self.stream(peer).full {",
+        "if false {",
     ),
     (
         "a failed read clears the error, without a wakeup",
@@ -267,6 +267,31 @@ const RULES: [(&str, &str, &str); 52] = [
         "to shut down wakes this end before the other",
         "        self.wake(file, 0);\n        self.stream(peer).cannot_write |= how != Shutdown::Write;\n        self.stream(peer).cannot_read |= how != Shutdown::Read;\n        self.wake(peer, 0);",
         "        self.stream(peer).cannot_write |= how != Shutdown::Write;\n        self.stream(peer).cannot_read |= how != Shutdown::Read;\n        self.wake(peer, 0);\n        self.wake(file, 0);",
+    ),
+    (
+        "a read that makes no room wakes nobody",
+        "if !self.stream(peer).full {",
+        "if true {",
+    ),
+    (
+        "a full stream is not writable",
+        "if !stream.full {",
+        "if true {",
+    ),
+    (
+        "to drain a stream wakes the writer on the other side",
+        "self.stream(peer).full = false;\n            self.wake(peer, EPOLLOUT);",
+        "self.stream(peer).full = false;",
+    ),
+    (
+        "to fill a stream wakes the reader on the other side",
+        "self.stream(peer).unread += bytes;\n            self.wake(peer, EPOLLIN | EPOLLPRI);",
+        "self.stream(peer).unread += bytes;",
+    ),
+    (
+        "to close a stream makes room for its peer",
+        "            peer.full = false; // What was not read is gone.\n",
+        "",
     ),
 ];
 
