@@ -46,10 +46,12 @@ pub mod c {
         pub fn bind(fd: c_int, address: *const c_void, len: c_uint) -> c_int;
         pub fn connect(fd: c_int, address: *const c_void, len: c_uint) -> c_int;
         pub fn dup2(old: c_int, new: c_int) -> c_int;
+        pub fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
         pub fn fork() -> c_int;
         pub fn getrlimit(resource: c_int, limit: *mut c_ulong) -> c_int;
         pub fn inotify_add_watch(fd: c_int, path: *const c_char, mask: u32) -> c_int;
         pub fn inotify_init1(flags: c_int) -> c_int;
+        pub fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
         pub fn kill(pid: c_int, signal: c_int) -> c_int;
         pub fn listen(fd: c_int, backlog: c_int) -> c_int;
         pub fn pause() -> c_int;

