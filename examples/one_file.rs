@@ -71,12 +71,10 @@ fn add_code(code: &str, file: &mut String) {
     }
 }
 
-/// Takes `pub mod name;` or `mod name;` apart.
+/// Takes `mod name;` apart, with or without `pub` or `pub(crate)` before it.
 fn module_declaration(line: &str) -> Option<(&str, &str)> {
-    let (visibility, declaration) = match line.strip_prefix("pub ") {
-        Some(declaration) => ("pub ", declaration),
-        None => ("", line),
-    };
-    let name = declaration.strip_prefix("mod ")?.strip_suffix(';')?;
-    Some((visibility, name))
+    let (visibility, declaration) = line.split_once("mod ")?;
+    let name = declaration.strip_suffix(';')?;
+    let is_visibility = ["", "pub ", "pub(crate) "].contains(&visibility);
+    is_visibility.then_some((visibility, name))
 }
