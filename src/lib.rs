@@ -34,6 +34,8 @@
 //! [mio]: https://docs.rs/mio
 //! [tokio]: https://docs.rs/tokio
 
+/// Not part of the API: a second program on the queue, public for the examples alone.
+#[doc(hidden)]
 pub mod delayserver;
 pub mod ffi;
 pub mod poll;
