@@ -173,7 +173,7 @@ fn the_chart_has_a_bar_for_each_request_as_long_as_it_took() {
 /// The port of this test is fixed: the program has it from the book. If a server listens there
 /// already, the program uses that, which this test accepts too.
 #[test]
-fn without_arguments_everything_fits_one_screen_and_no_server_is_needed() {
+fn a_run_without_arguments_fits_one_screen_and_needs_no_server() {
     let is_served = TcpStream::connect("localhost:8080").is_ok();
     let output = program().output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
