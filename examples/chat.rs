@@ -5,9 +5,9 @@
 //! cargo run --example chat -- 127.0.0.1:7000  # stays up for: nc 127.0.0.1 7000, in two terminals
 //! ```
 //!
-//! You see what Bob reads while Ada writes and Carl does not read. First the kernel's buffers take
-//! what is for Carl. Then his queue in the server grows until it passes the limit. He is dropped,
-//! the others are told, and for them the chat goes on.
+//! Client 1 writes, client 2 reads, and client 3 does not read. You see what client 2 reads. First the
+//! kernel's buffers take what is for client 3. Then its queue in the server grows until it passes the
+//! limit. Client 3 is dropped, the others are told, and the chat goes on for them.
 //!
 //! Belongs to the whole of the book's chapter 4. In `src/tests/readiness.rs`,
 //! `writable_comes_back_as_an_edge` shows what the queue relies on: `flush` stops at `WouldBlock`,
@@ -16,8 +16,8 @@
 //! Change next:
 //! - Let the limit be 1 GiB, and compare the memory: `/usr/bin/time -v target/debug/examples/chat`.
 //!   (The demonstration ends after 2,000 lines.)
-//! - Keep Carl, but leave out each line that his queue has no room for: the memory stays small, and
-//!   he will miss lines.
+//! - Keep client 3, but leave out each line that its queue has no room for: the memory stays small,
+//!   and client 3 will miss lines.
 //! - Put the number of the client before each line, in `handle`.
 
 use epollet::{Events, Interest, Poll, Token};
@@ -173,31 +173,31 @@ fn demonstrate() -> io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     let server = thread::spawn(|| serve(listener, false));
-    println!("Ada is client 1, Bob is client 2, Carl is client 3. What Bob reads:");
-    let mut ada = TcpStream::connect(address)?;
-    let mut bob = BufReader::new(TcpStream::connect(address)?);
-    print!("{}", read_line(&mut bob)?);
-    let carl = TcpStream::connect(address)?;
-    print!("{}", read_line(&mut bob)?);
+    println!("Client 1 writes, client 2 reads, client 3 does not read. Client 2 gets:");
+    let mut writer = TcpStream::connect(address)?;
+    let mut reader = BufReader::new(TcpStream::connect(address)?);
+    print!("{}", read_line(&mut reader)?);
+    let silent = TcpStream::connect(address)?;
+    print!("{}", read_line(&mut reader)?);
 
-    let from_ada = format!("{}\n", "Ada ".repeat(4096));
+    let from_writer = format!("{}\n", "line".repeat(4096));
     let (mut lines, mut complete, mut last) = (0, 0, 2000);
     while lines < last {
-        ada.write_all(from_ada.as_bytes())?;
-        let mut line = read_line(&mut bob)?;
+        writer.write_all(from_writer.as_bytes())?;
+        let mut line = read_line(&mut reader)?;
         if line.starts_with('*') {
             println!("  {lines} lines of 16 KiB");
             print!("{line}");
             last = lines + 3;
-            line = read_line(&mut bob)?;
+            line = read_line(&mut reader)?;
         }
         lines += 1;
-        if line.ends_with(&from_ada) {
+        if line.ends_with(&from_writer) {
             complete += 1;
         }
     }
     println!("  {lines} lines in all, {complete} of them complete");
-    drop((ada, bob, carl));
+    drop((writer, reader, silent));
     server.join().unwrap()?;
     println!("\nTo take home: a client that does not read makes the server keep its data, so");
     println!("each client has a queue of its own, and each queue has a limit.");

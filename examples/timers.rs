@@ -92,8 +92,8 @@ fn main() -> io::Result<()> {
         "polls            {:<31}{}",
         with_timeout.polls, with_timerfd.polls
     );
-    println!("\nTo take home: the earliest deadline is the timeout of poll, never early and up");
-    println!("to 1 ms late; a timerfd is finer, for one more system call each time.");
+    println!("\nTo take home: the earliest deadline is the timeout of poll, rounded up to 1 ms;");
+    println!("a timerfd is finer, for one more system call each time.");
     Ok(())
 }
 
