@@ -74,7 +74,7 @@ impl Client {
         if !event.is_readable() {
             return true;
         }
-        let mut buffer = [0; 4096];
+        let mut buffer = [0; 2048];
         let room = self.room(limits).min(buffer.len());
         match self.stream.read(&mut buffer[..room]) {
             Ok(0) => self.ended = true,

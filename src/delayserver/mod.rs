@@ -156,7 +156,8 @@ impl DelayServer {
     }
 
     fn accept(&mut self, log: &mut Log<impl Write>) {
-        // The listener is level-triggered: what is left is reported again, after the clients.
+        // So many, and then the clients have their turn: the listener is level-triggered, so the next
+        // `poll` reports it again.
         for _ in 0..64 {
             let accepted = self.listener.accept();
             let admitted = accepted.and_then(|(stream, address)| self.admit(stream, address));
@@ -174,8 +175,9 @@ impl DelayServer {
 
     fn admit(&mut self, stream: TcpStream, address: SocketAddr) -> io::Result<()> {
         let client = Client::new(stream, address, &self.limits)?;
-        // A slot can be reused at once: a client leaves by its own event, and there is only one of
-        // it in a batch, or by its deadline, after the batch.
+        // A slot can be reused in the same round: a client leaves by its own event, of which a round
+        // has one at most, or at its deadline, after all events. So the round has no event of the
+        // previous client left.
         let token = self.free.last().copied().unwrap_or(self.clients.len());
         let interest = client.interest(&self.limits);
         self.poll

@@ -8,6 +8,7 @@ use std::ffi::c_ulong;
 use std::fs;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::sync::{LockResult, MutexGuard};
 use std::thread;
 use std::time::Duration;
@@ -193,13 +194,15 @@ fn a_client_that_does_not_close_after_its_last_answer_loses_its_slot() {
 fn a_client_that_closes_after_its_last_answer_frees_the_slot_at_once() {
     let server = ServerProcess::start_with(|server| server.limits.close = HOUR, io::sink());
     let empty = server.descriptors();
-    let mut clients = [server.connect(), half_closed(server.connect())];
-    for client in &mut clients[..1] {
-        client.write_all(b"GET /0/a HTTP/1.0\r\n\r\n").unwrap();
+    // The second one has sent more than the server holds.
+    for more in [0, 100_000] {
+        let mut client = server.connect();
+        client.write_all(b"GET /50/a HTTP/1.0\r\n\r\n").unwrap();
+        client.write_all(&vec![b'x'; more]).unwrap();
         client.read_to_string(&mut String::new()).unwrap();
+        drop(client);
+        server.await_descriptors(empty);
     }
-    drop(clients);
-    server.await_descriptors(empty);
 }
 
 #[test]
@@ -285,6 +288,48 @@ fn pipelined_requests_that_nobody_reads_take_neither_memory_nor_time_and_none_is
             assert!(body == expected.as_bytes(), "answer {number}");
         }
     });
+}
+
+/// The server's sockets inherit small buffers from its listener, so one answer does not fit.
+#[test]
+fn an_answer_that_does_not_fit_is_sent_as_the_client_reads() {
+    const SO_SNDBUF: i32 = 7;
+    const SO_RCVBUF: i32 = 8;
+    let server = ServerProcess::start_with(|_| shrink_sockets(SO_SNDBUF), io::sink());
+    let message = "x".repeat(7900);
+    let first = get(&format!("/0/{message}"));
+    let last = format!("GET /0/{message} HTTP/1.0\r\n\r\n");
+    let many = first + &get("/0/b").repeat(300) + &last; // more than the server holds
+    for (requests, count) in [(last, 1), (many, 302)] {
+        // A window is offered when a connection is made, so the client's buffer must be small before.
+        let mut client = tcp_socket();
+        set_socket_option(&client, SO_RCVBUF, &[1]);
+        let address = sockaddr_in(server.address);
+        // SAFETY: the address is 16 bytes long.
+        unsafe { c::connect(client.as_raw_fd(), address.as_ptr().cast(), 16) };
+        client.set_nonblocking(false).unwrap();
+        client.set_read_timeout(Some(LONG)).unwrap();
+        client.write_all(requests.as_bytes()).unwrap();
+        for _ in 0..2 {
+            server.catch_up();
+            server.await_sleep();
+        }
+        set_socket_option(&client, SO_RCVBUF, &[64 * 1024]);
+        let mut answers = String::new();
+        client.read_to_string(&mut answers).unwrap();
+        assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), count);
+        assert!(answers.ends_with(&format!("\r\n\r\n{message}")));
+    }
+}
+
+/// Sets a buffer of all sockets of this process to the smallest size.
+fn shrink_sockets(option: i32) {
+    const SOL_SOCKET: i32 = 1;
+    for fd in 3..64 {
+        let size = [1_i32];
+        // SAFETY: `size` has 4 bytes. What is no socket is left alone.
+        unsafe { c::setsockopt(fd, SOL_SOCKET, option, size.as_ptr().cast(), 4) };
+    }
 }
 
 #[test]
