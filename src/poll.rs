@@ -45,16 +45,39 @@ pub type Events = Vec<Event>;
 ///
 /// **Drain.** After an edge-triggered event, read (or write, or accept) until `WouldBlock` or end
 /// of file: what you leave behind is not reported until something changes again. So the source has
-/// to be non-blocking, or the last call of the drain does not return.
+/// to be non-blocking, or the last call of the drain does not return. What counts as a change depends
+/// on the kind of source; the page `edges` of epollet's guide lists it.
+///
+/// **Starvation.** A source that is filled as fast as you read keeps its drain from ending, and the
+/// others wait. Give each source a budget of reads for each event. If it is edge-triggered, remember
+/// the sources that are not drained yet, for the kernel does not report them again.
 ///
 /// **What to do with an event.** Read if it [is readable], [read closed] or [an error]. The read
-/// tells what is true now: 0 bytes are the end of file, an error is the reason. A loop that waits
-/// for `is_readable` alone misses the end of a pipe, which is `EPOLLHUP` without `EPOLLIN`, and if
-/// level-triggered it spins.
+/// tells what is true now: 0 bytes are the end of file of a stream, an error is the reason. A loop
+/// that waits for `is_readable` alone misses the end of a pipe, which is `EPOLLHUP` without
+/// `EPOLLIN`, and if level-triggered it spins.
 ///
 /// [is readable]: Event::is_readable
 /// [read closed]: Event::is_read_closed
 /// [an error]: Event::is_error
+///
+/// # The kernel's rules
+///
+/// An epoll instance has an interest list and a ready list. This is what the kernel does with them:
+///
+/// ```text
+/// register     add a registration; if its source is ready, put it on the ready list
+/// reregister   replace token and interest, and enable it; if the source is ready, the same
+/// deregister   take the registration off both lists (closing the last descriptor does so too)
+///
+/// wakeup       if the registration is enabled and the change is part of its interest: put it
+///              at the tail of the ready list, unless it is on it; wake a thread in poll
+///
+/// poll         sleep until the ready list is not empty; while there is room, take its head:
+///              ask the source what is ready now; keep the bits of the interest, ERR and HUP
+///              no bits: no event. Otherwise report the bits with the token, and then
+///              one-shot: disable it; level-triggered: put it at the tail; edge-triggered: done
+/// ```
 ///
 /// # Examples
 ///
