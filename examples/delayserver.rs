@@ -5,44 +5,61 @@
 //! cargo run --example delayserver 127.0.0.1:0  # a port that the kernel picks
 //! ```
 //!
-//! You see a line for each request when it comes in: `#1 - 5000ms: request-0`. The answer goes out
-//! after the delay, and one thread waits for all of them. Ctrl-C ends it.
+//! It prints a line for each request when it arrives: its number since the start of the server, the
+//! delay, the message, and the address of the client. Ctrl-C ends it.
 
 use epollet::delayserver::DelayServer;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 const USAGE: &str = "\
 Usage: cargo run --example delayserver [ADDRESS:PORT]
 
 Answers GET /{delay in ms}/{message} with the message after the delay.
-Listens on 127.0.0.1:8080 unless told otherwise; with port 0 the kernel picks a port.";
+Listens on 127.0.0.1:8080 unless told otherwise; with port 0 the kernel picks
+one. Ctrl-C ends it.";
 
 fn main() -> ExitCode {
-    let mut args = std::env::args_os()
-        .skip(1)
-        .map(|arg| arg.to_string_lossy().into_owned());
-    let address = args.next().unwrap_or_else(|| "127.0.0.1:8080".into());
-    if address == "--help" || address == "-h" {
+    let args = std::env::args_os().skip(1);
+    let args: Vec<String> = args.map(|arg| arg.to_string_lossy().into_owned()).collect();
+    if args.iter().any(|arg| arg == "--help" || arg == "-h") {
         let _ = writeln!(io::stdout(), "{USAGE}");
         return ExitCode::SUCCESS;
     }
-    let complaint = match args.next() {
-        Some(second) => format!("one address is enough, and '{second}' is a second"),
-        None if !address.contains(':') => format!("'{address}' is not ADDRESS:PORT"),
-        None => String::new(),
+    let (address, complaint) = match &args[..] {
+        [] => ("127.0.0.1:8080", None),
+        [address] if address.contains(':') => (address.as_str(), None),
+        [address] => ("", Some(format!("'{address}' is not ADDRESS:PORT"))),
+        [_, second, ..] => (
+            "",
+            Some(format!("'{second}' is a second address; give one")),
+        ),
     };
-    if !complaint.is_empty() {
+    if let Some(complaint) = complaint {
         let _ = writeln!(io::stderr(), "error: {complaint}\n\n{USAGE}");
         return ExitCode::from(2);
     }
-    let served = DelayServer::bind(&address).and_then(|server| {
-        writeln!(io::stdout(), "listening on http://{}", server.local_addr()?)?;
-        server.run(io::stdout())
-    });
-    if let Err(error) = served {
-        let _ = writeln!(io::stderr(), "error: cannot serve on {address}: {error}");
-        return ExitCode::FAILURE;
+    let Err(error) = serve(address) else {
+        return ExitCode::SUCCESS;
+    };
+    let _ = writeln!(io::stderr(), "error: cannot serve on {address}: {error}");
+    if error.kind() == ErrorKind::AddrInUse {
+        let _ = writeln!(
+            io::stderr(),
+            "A server is running there already: use it, end it, or choose another port:\n    \
+             cargo run --example delayserver 127.0.0.1:0"
+        );
     }
-    ExitCode::SUCCESS
+    ExitCode::FAILURE
+}
+
+fn serve(address: &str) -> io::Result<()> {
+    let server = DelayServer::bind(address)?;
+    let mut out = io::stdout();
+    writeln!(out, "listening on http://{}", server.local_addr()?)?;
+    writeln!(
+        out,
+        "For each request: #number - delay: message (client). Ctrl-C ends."
+    )?;
+    server.run(out)
 }

@@ -1,44 +1,57 @@
-//! **epollet** is an event queue on Linux's epoll in the shape of [mio], small enough to read in one
-//! sitting: one thread waits for many sources at once, and the kernel says which of them are ready.
+//! **epollet** is an event queue on Linux's epoll with [mio]'s API, in two files that are meant to
+//! be read, run and copied. One thread waits for many sources at once, and the kernel says which of
+//! them are ready:
 //!
-//! It is for reading, running and copying. It is not for production: no other system, no runtime,
-//! no `async` (take [mio] or [tokio] for those; after this crate you can read their source).
+//! ```
+//! use epollet::{Events, Interest, Poll};
+//! use std::io::Write;
+//! use std::os::unix::net::UnixStream;
+//!
+//! let (left, mut far_left) = UnixStream::pair()?;
+//! let (right, mut far_right) = UnixStream::pair()?;
+//!
+//! let mut poll = Poll::new()?;
+//! poll.registry().register(&left, 1, Interest::READABLE)?;
+//! poll.registry().register(&right, 2, Interest::READABLE)?;
+//!
+//! far_right.write_all(b"hello")?;
+//! let mut events = Events::with_capacity(64);
+//! poll.poll(&mut events, None)?; // sleeps until one of them is ready
+//! assert_eq!(events.len(), 1);
+//! assert_eq!(events[0].token(), 2);
+//! assert!(events[0].is_readable());
+//! # far_left.flush()?;
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! # Map
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`ffi`] | the system calls and constants as the kernel has them, and [`Event`], which the kernel fills |
-//! | [`poll`] | the queue: [`Poll`], [`Registry`], [`Interest`], [`Waker`] |
-//! | [`delayserver`] | a server that answers late, so that there is something to wait for; itself a program on [`Poll`] |
+//! | [`ffi`] | file 1: the system calls and constants under the kernel's names, and [`Event`] |
+//! | [`poll`] | file 2: [`Poll`], [`Registry`], [`Interest`], [`Waker`] |
+//! | [`guide`] | pages to look things up: the terms, the kernel's rules, what people get wrong |
 //!
-//! `src/main.rs` is the program that `cargo run` starts. To build on this, copy `ffi.rs` and
-//! `poll.rs` into your `src` and write `mod ffi; mod poll;`: they need nothing else.
+//! `src/main.rs` is the program that `cargo run` starts, and `examples/` has a lesson in each file.
+//! To build on this, copy `ffi.rs` and `poll.rs` into your `src` and write `mod ffi; mod poll;`.
 //!
-//! # One thing, many names
-//!
-//! | the book | here | Linux | mio | kqueue (macOS, BSD) | IOCP (Windows) |
-//! |---|---|---|---|---|---|
-//! | `Poll::new` | [`Poll::new`] | `epoll_create1` | `Poll::new` | `kqueue` | `CreateIoCompletionPort` |
-//! | `Poll::registry` | [`Poll::registry`] | | `Poll::registry` | | |
-//! | `Registry::register` | [`Registry::register`] | `epoll_ctl`, `EPOLL_CTL_ADD` | `Registry::register` | `kevent`, `EV_ADD` | associate the handle, then start the read itself, with a buffer |
-//! | (closing) | [`Registry::deregister`] | `epoll_ctl`, `EPOLL_CTL_DEL` | `Registry::deregister` | `kevent`, `EV_DELETE` | close the handle |
-//! | `Poll::poll` | [`Poll::poll`] | `epoll_wait`, `epoll_pwait2` | `Poll::poll` | `kevent` with an event list | `GetQueuedCompletionStatusEx` |
-//! | `Event` | [`Event`] | `struct epoll_event` | `event::Event` | `struct kevent` | `OVERLAPPED_ENTRY` |
-//! | `Event::token` | [`Event::token`] | `epoll_event.data` | `Event::token` | `udata` | completion key |
-//! | `Registrator` (the older book) | [`Registry::try_clone`] | `dup` | `Registry::try_clone` | | |
-//! | `Reactor`, `Executor` (the older book) | `examples/reactor.rs` | | tokio's runtime, on top of it | | |
-//! | `close_loop` (the older book) | [`Waker::wake`] | `eventfd` | `Waker::wake` | `EVFILT_USER` | `PostQueuedCompletionStatus` |
-//! | `usize` as token | [`Token`] is `usize` | 64 bits | `Token(usize)` | a pointer | a pointer |
-//! | `EPOLLET` for edges | level, unless [`Interest::EDGE`] | level, unless `EPOLLET` | edges always | level, unless `EV_CLEAR` | |
-//! | readiness: "read now" | readiness | readiness | readiness | readiness | completion: "your read is done" |
+//! This is not for production: it has no other system, no runtime and no `async`. Take [mio] or
+//! [tokio] for those. After this crate you can read their source.
 //!
 //! [mio]: https://docs.rs/mio
 //! [tokio]: https://docs.rs/tokio
 
-pub mod delayserver;
 pub mod ffi;
+pub mod guide;
 pub mod poll;
 
+/// Not part of the API: a larger program on the queue, public for the program and the lessons alone.
+#[doc(hidden)]
+pub mod delayserver;
+
+#[doc(inline)]
 pub use ffi::Event;
+#[doc(inline)]
 pub use poll::{Events, Interest, Poll, Registry, Token, Waker};
 
 #[cfg(test)]

@@ -214,6 +214,7 @@ pub mod c {
         pub fn inotify_add_watch(fd: c_int, path: *const c_void, mask: u32) -> c_int;
         pub fn inotify_init1(flags: c_int) -> c_int;
         pub fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
+        pub fn listen(fd: c_int, backlog: c_int) -> c_int;
         pub fn kill(pid: c_int, signal: c_int) -> c_int;
         pub fn pause() -> c_int;
         pub fn pipe2(fds: *mut c_int, flags: c_int) -> c_int;

@@ -1,0 +1,225 @@
+//! HTTP/1.1 as far as a delay server needs it (RFC 9110 and RFC 9112): turns bytes into a request,
+//! and a request into the bytes of its answer. There are no sockets here.
+
+use super::date::http_date;
+use std::mem;
+use std::time::SystemTime;
+
+/// What a client asked for, and how to answer.
+#[derive(Debug, PartialEq)]
+pub struct Request {
+    /// The delay in milliseconds and the message, or why there is none.
+    pub asked: Result<(u64, String), Refusal>,
+    /// The answer has no content (HEAD).
+    pub head_only: bool,
+    /// The connection is closed after the answer.
+    pub last: bool,
+}
+
+/// A status, and the text that goes with it.
+pub type Refusal = (&'static str, &'static str);
+
+const NOT_HTTP: Refusal = ("400 Bad Request", "this is not HTTP/1.1 or HTTP/1.0");
+const BAD_HOST: Refusal = ("400 Bad Request", "a request has exactly one valid Host");
+const BAD_LENGTH: Refusal = ("400 Bad Request", "the length of the content is unclear");
+const BAD_ESCAPE: Refusal = ("400 Bad Request", "this is not percent-encoded UTF-8");
+const NOT_FOUND: Refusal = ("404 Not Found", "the path is /{delay in ms}/{message}");
+const ALLOW: &str = "Allow: GET, HEAD\r\n";
+const NOT_ALLOWED: Refusal = ("405 Method Not Allowed", "the method is GET or HEAD");
+pub const TIMEOUT: Refusal = ("408 Request Timeout", "the request took too long to arrive");
+const LONG_TARGET: Refusal = ("414 URI Too Long", "the request line is too long");
+const LONG_FIELDS: Refusal = ("431 Request Header Fields Too Large", "send fewer");
+const BAD_VERSION: Refusal = ("505 HTTP Version Not Supported", "use 1.1 or 1.0");
+
+impl Request {
+    pub fn refused(why: Refusal) -> Request {
+        Request {
+            asked: Err(why),
+            head_only: false,
+            last: true,
+        }
+    }
+
+    /// Takes the first request from `input`, which is at an end if `ended`. Returns `None` if the rest
+    /// of the request has not arrived. It may have `limit` bytes.
+    pub fn take(input: &mut Vec<u8>, limit: usize, ended: bool) -> Option<Request> {
+        // Empty lines before a request are ignored.
+        let start = input.iter().position(|byte| !b"\r\n".contains(byte));
+        input.drain(..start.unwrap_or(input.len()));
+        if let Some(end) = end_of_head(input) {
+            let rest = input.split_off(end);
+            let head = mem::replace(input, rest);
+            let head = String::from_utf8_lossy(&head).replace("\r\n", "\n");
+            return Some(parse(&head).unwrap_or_else(Request::refused));
+        }
+        match input.first() {
+            // A client that speaks TLS waits for an answer to its first byte, 0x16.
+            Some(byte) if ended || byte.is_ascii_control() => Some(Request::refused(NOT_HTTP)),
+            _ if input.len() < limit => None,
+            _ if input.contains(&b'\n') => Some(Request::refused(LONG_FIELDS)),
+            _ => Some(Request::refused(LONG_TARGET)),
+        }
+    }
+
+    /// Returns the bytes of the answer.
+    pub fn answer(&self) -> Vec<u8> {
+        let (status, body) = match &self.asked {
+            Ok((_, message)) => ("200 OK", message.clone()),
+            Err((status, why)) => (*status, format!("{status}: {why}\n")),
+        };
+        let date = http_date(SystemTime::now());
+        let allow = if status == NOT_ALLOWED.0 { ALLOW } else { "" };
+        let connection = if self.last { "close" } else { "keep-alive" };
+        let head = format!(
+            "HTTP/1.1 {status}\r\nDate: {date}\r\nContent-Type: text/plain; charset=utf-8\r\n\
+             Content-Length: {}\r\n{allow}Connection: {connection}\r\n\r\n",
+            body.len()
+        );
+        let body = if self.head_only { "" } else { &body };
+        [head.as_bytes(), body.as_bytes()].concat()
+    }
+}
+
+/// Returns the length of the head: the lines up to the first empty one. A line may end in LF alone.
+fn end_of_head(input: &[u8]) -> Option<usize> {
+    let is_end = |end: &usize| {
+        let head = &input[..*end];
+        head.ends_with(b"\n\r\n") || head.ends_with(b"\n\n")
+    };
+    (1..=input.len()).find(is_end)
+}
+
+/// Reads a complete head.
+fn parse(head: &str) -> Result<Request, Refusal> {
+    let mut lines = head.lines();
+    let words: Vec<&str> = lines.next().unwrap_or_default().split(' ').collect();
+    let [method, target, version] = words[..] else {
+        return Err(NOT_HTTP);
+    };
+    let is_control = |char: char| char.is_ascii_control() && char != '\t' && char != '\n';
+    // Bytes that are not UTF-8 have become U+FFFD.
+    let is_target = !target.is_empty() && !target.contains('\u{fffd}');
+    if !is_token(method) || !is_target || head.contains(is_control) {
+        return Err(NOT_HTTP);
+    }
+    let is_1_0 = match version.strip_prefix("HTTP/").map(str::as_bytes) {
+        Some([b'1', b'.', minor]) if minor.is_ascii_digit() => *minor == b'0',
+        Some([b'0'..=b'9', b'.', b'0'..=b'9']) => return Err(BAD_VERSION),
+        _ => return Err(NOT_HTTP),
+    };
+    let fields = Fields::parse(lines)?;
+    if fields.hosts > 1 || (fields.hosts == 0 && !is_1_0) {
+        return Err(BAD_HOST);
+    }
+    if fields.chunked && (is_1_0 || fields.length.is_some()) {
+        return Err(BAD_LENGTH);
+    }
+    // The content of a request is not read, so the next request cannot be found behind it.
+    let has_content = fields.chunked || fields.length.is_some_and(|length| length > 0);
+    let last = (is_1_0 && !fields.keep_alive) || fields.close || has_content;
+    let asked = match method {
+        "GET" | "HEAD" => parse_target(target),
+        _ => Err(NOT_ALLOWED),
+    };
+    Ok(Request {
+        asked,
+        head_only: method == "HEAD",
+        last,
+    })
+}
+
+/// The fields of a head that matter here.
+#[derive(Default)]
+struct Fields {
+    hosts: usize,
+    length: Option<u64>,
+    chunked: bool,
+    keep_alive: bool,
+    close: bool,
+}
+
+impl Fields {
+    fn parse<'a>(lines: impl Iterator<Item = &'a str>) -> Result<Fields, Refusal> {
+        let mut fields = Fields::default();
+        for line in lines.take_while(|line| !line.is_empty()) {
+            let (name, value) = line.split_once(':').ok_or(NOT_HTTP)?;
+            if !is_token(name) {
+                return Err(NOT_HTTP);
+            }
+            match name.to_ascii_lowercase().as_str() {
+                "host" if !is_host(value.trim()) => return Err(BAD_HOST),
+                "host" => fields.hosts += 1,
+                "connection" => {
+                    for option in value.split(',').map(str::trim) {
+                        fields.close |= option.eq_ignore_ascii_case("close");
+                        fields.keep_alive |= option.eq_ignore_ascii_case("keep-alive");
+                    }
+                }
+                "content-length" => {
+                    for length in value.split(',').map(str::trim) {
+                        let digits = length.bytes().all(|byte| byte.is_ascii_digit());
+                        let length = length.parse().ok().filter(|_| digits).ok_or(BAD_LENGTH)?;
+                        if fields.length.replace(length).unwrap_or(length) != length {
+                            return Err(BAD_LENGTH);
+                        }
+                    }
+                }
+                "transfer-encoding" => {
+                    if fields.chunked || !value.trim().eq_ignore_ascii_case("chunked") {
+                        return Err(BAD_LENGTH);
+                    }
+                    fields.chunked = true;
+                }
+                _ => {}
+            }
+        }
+        Ok(fields)
+    }
+}
+
+/// Reads `/{delay}/{message}`. A proxy's client sends `http://{host}` before it; a query may follow.
+fn parse_target(target: &str) -> Result<(u64, String), Refusal> {
+    let path = match target.get(..7) {
+        Some(scheme) if scheme.eq_ignore_ascii_case("http://") => target[7..].split_once('/'),
+        _ => target
+            .split_once('/')
+            .filter(|(before, _)| before.is_empty()),
+    };
+    let (_, path) = path.ok_or(NOT_FOUND)?;
+    let path = path.split('?').next().unwrap_or_default();
+    let (delay, message) = path.split_once('/').ok_or(NOT_FOUND)?;
+    if message.is_empty() || message.contains('/') {
+        return Err(NOT_FOUND);
+    }
+    let delay = delay.parse().map_err(|_| NOT_FOUND)?;
+    Ok((delay, percent_decode(message).ok_or(BAD_ESCAPE)?))
+}
+
+/// Returns `None` for a `%` without two hex digits, and for bytes that are not UTF-8.
+fn percent_decode(text: &str) -> Option<String> {
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        let mut digit = || char::from(bytes.next()?).to_digit(16);
+        decoded.push(match byte {
+            b'%' => (digit()? * 16 + digit()?) as u8,
+            _ => byte,
+        });
+    }
+    String::from_utf8(decoded).ok()
+}
+
+/// The form of a method and of a field's name.
+fn is_token(name: &str) -> bool {
+    !name.is_empty() && is_made_of(name, b"!#$%&'*+-.^_`|~")
+}
+
+/// The characters of a name or an IP address, and of a port.
+fn is_host(host: &str) -> bool {
+    is_made_of(host, b"-._~!$&'()*+,;=%[]:")
+}
+
+fn is_made_of(text: &str, marks: &[u8]) -> bool {
+    text.bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || marks.contains(&byte))
+}

@@ -1,0 +1,279 @@
+//! A stand-in for the book's delay server: `GET /{delay in ms}/{message}` is answered with the
+//! message after the delay.
+//!
+//! It is itself a program on [`Poll`]: one thread, one queue, any number of clients. This file is
+//! the event loop. `client.rs` is one connection, `http.rs` and `date.rs` are the protocol.
+//!
+//! A connection is in one of four states. Each ends by an event or at its deadline:
+//!
+//! | state | waits for | deadline | at the deadline |
+//! |---|---|---|---|
+//! | receive | a request | [`Limits::receive`] | 408, or close if nothing has arrived |
+//! | delay | the time to answer | the delay | send |
+//! | send | room to write | [`Limits::send`] | close |
+//! | close | the client to close too, after the last answer | [`Limits::close`] | close |
+//!
+//! Requests of one connection are answered in order. What a client sends meanwhile waits in the
+//! kernel as soon as it is longer than one request, so a client makes the server hold one request
+//! and one answer at most.
+//!
+//! A client that closes its connection during the delay looks like one that has only shut down its
+//! sending side and still reads. So its answer is sent when it is due; the reset that comes back
+//! ends the connection. A reset during the delay ends it at once.
+
+mod client;
+mod date;
+mod http;
+
+use self::client::Client;
+use super::{Event, Events, Interest, Poll, Token, Waker};
+use std::collections::BTreeSet;
+use std::ffi::c_int;
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+
+/// A client's token is its index in `DelayServer::clients`, which these two never are.
+const LISTENER: Token = usize::MAX;
+const STOP: Token = usize::MAX - 1;
+
+/// A delay server that listens, and serves when it [runs](DelayServer::run).
+#[derive(Debug)]
+pub struct DelayServer {
+    /// May be changed before the server runs.
+    pub limits: Limits,
+    poll: Poll,
+    listener: TcpListener,
+    clients: Vec<Option<Client>>,
+    /// The empty slots of `clients`.
+    free: Vec<Token>,
+    /// The deadlines, the nearest first: one for each client that has one, and one for the listener
+    /// while it is paused.
+    timers: BTreeSet<(Instant, Token)>,
+}
+
+/// What a client may cost.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// The longest request, in bytes.
+    pub head: usize,
+    /// The time for a request to arrive.
+    pub receive: Duration,
+    /// The time for an answer to be sent.
+    pub send: Duration,
+    /// The time for a client to close after its last answer.
+    pub close: Duration,
+    /// How long the server stops accepting when it is out of descriptors.
+    pub pause: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            head: 8000, // RFC 9112 recommends this length for the request line.
+            receive: Duration::from_secs(10),
+            send: Duration::from_secs(10),
+            close: Duration::from_secs(1),
+            pause: Duration::from_millis(100),
+        }
+    }
+}
+
+impl DelayServer {
+    /// Makes a server that listens on `address`; with port 0 the kernel picks one.
+    ///
+    /// # Errors
+    ///
+    /// `AddrInUse`: another program listens there. `PermissionDenied`: a port under 1024.
+    /// `InvalidInput` or a resolver's error: not an address. Those of [`Poll::new`].
+    pub fn bind(address: impl ToSocketAddrs) -> io::Result<DelayServer> {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        // A client that finds the queue of connections full tries again after a second. Std makes it
+        // 128 long; the next call of listen(2) changes that, up to `net.core.somaxconn`.
+        // SAFETY: the call takes no pointer.
+        unsafe { listen(listener.as_raw_fd(), 4096) };
+        let poll = Poll::new()?;
+        poll.registry()
+            .register(&listener, LISTENER, Interest::READABLE)?;
+        Ok(DelayServer {
+            limits: Limits::default(),
+            poll,
+            listener,
+            clients: Vec::new(),
+            free: Vec::new(),
+            timers: BTreeSet::new(),
+        })
+    }
+
+    /// Returns the address that the server listens on.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Returns a waker that ends [`run`](DelayServer::run). Keep it alive until then.
+    pub fn stopper(&self) -> io::Result<Waker> {
+        Waker::new(self.poll.registry(), STOP)
+    }
+
+    /// Serves until a [stopper](DelayServer::stopper) is woken. Writes a line to `log` for each
+    /// request: its number since the start, the delay, the message, and the client's address.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Poll::poll`]. What happens to one client, or to `log`, does not end the server. But
+    /// all clients wait while `log` blocks.
+    pub fn run(mut self, log: impl Write) -> io::Result<()> {
+        let mut log = Log {
+            out: BufWriter::new(log),
+            requests: 0,
+            warned: false,
+        };
+        let mut events = Events::with_capacity(1024);
+        loop {
+            let _ = log.out.flush(); // one write for all the lines of a round
+            let timeout = self
+                .timers
+                .first()
+                .map(|&(deadline, _)| deadline.saturating_duration_since(Instant::now()));
+            self.poll.poll(&mut events, timeout)?;
+            for event in &events {
+                match event.token() {
+                    LISTENER => self.accept(&mut log),
+                    STOP => return Ok(()),
+                    token => self.serve(token, Some(event), &mut log),
+                }
+            }
+            let now = Instant::now();
+            while let Some(&(_, token)) = self.timers.first().filter(|timer| timer.0 <= now) {
+                match token {
+                    LISTENER => self.resume_accepting(),
+                    token => self.serve(token, None, &mut log),
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self, log: &mut Log<impl Write>) {
+        // The listener is level-triggered: what is left is reported again, after the clients.
+        for _ in 0..64 {
+            let accepted = self.listener.accept();
+            let admitted = accepted.and_then(|(stream, address)| self.admit(stream, address));
+            match admitted.map_err(|error| (error.kind(), error)) {
+                Ok(()) => {}
+                Err((ErrorKind::WouldBlock, _)) => return,
+                Err((ErrorKind::Interrupted | ErrorKind::ConnectionAborted, _)) => {}
+                Err((_, error)) => {
+                    log.cannot_accept(&error);
+                    return self.pause_accepting();
+                }
+            }
+        }
+    }
+
+    fn admit(&mut self, stream: TcpStream, address: SocketAddr) -> io::Result<()> {
+        let client = Client::new(stream, address, &self.limits)?;
+        // A slot can be reused at once: a client leaves by its own event, and there is only one of
+        // it in a batch, or by its deadline, after the batch.
+        let token = self.free.last().copied().unwrap_or(self.clients.len());
+        let interest = client.interest(&self.limits);
+        self.poll
+            .registry()
+            .register(&client.stream, token, interest)?;
+        self.set_timer(token, None, client.deadline);
+        match self.free.pop() {
+            Some(token) => self.clients[token] = Some(client),
+            None => self.clients.push(Some(client)),
+        }
+        Ok(())
+    }
+
+    /// Out of descriptors, memory or registrations: the connection that cannot be accepted keeps the
+    /// listener readable, and the loop would spin.
+    fn pause_accepting(&mut self) {
+        let registry = self.poll.registry();
+        let _ = registry.reregister(&self.listener, LISTENER, Interest::from(0));
+        self.set_timer(
+            LISTENER,
+            None,
+            Instant::now().checked_add(self.limits.pause),
+        );
+    }
+
+    fn resume_accepting(&mut self) {
+        self.timers.pop_first();
+        let registry = self.poll.registry();
+        if registry
+            .reregister(&self.listener, LISTENER, Interest::READABLE)
+            .is_err()
+        {
+            self.pause_accepting();
+        }
+    }
+
+    /// Lets a client go on, after an event or at its deadline.
+    fn serve(&mut self, token: Token, event: Option<&Event>, log: &mut Log<impl Write>) {
+        let Some(Some(client)) = self.clients.get_mut(token) else {
+            return; // A child process between fork and exec can keep a closed client registered.
+        };
+        let (deadline, interest) = (client.deadline, client.interest(&self.limits));
+        let received = event.is_none_or(|event| client.receive(event, &self.limits));
+        let mut stays = received && client.advance(&self.limits, log);
+        let wanted = client.interest(&self.limits);
+        if stays && wanted != interest {
+            stays = self
+                .poll
+                .registry()
+                .reregister(&client.stream, token, wanted)
+                .is_ok();
+        }
+        let next_deadline = client.deadline.filter(|_| stays);
+        if !stays {
+            self.clients[token] = None; // Closing the stream deregisters it.
+            self.free.push(token);
+        }
+        self.set_timer(token, deadline, next_deadline);
+    }
+
+    fn set_timer(&mut self, token: Token, old: Option<Instant>, new: Option<Instant>) {
+        if old != new {
+            old.map(|deadline| self.timers.remove(&(deadline, token)));
+            new.map(|deadline| self.timers.insert((deadline, token)));
+        }
+    }
+}
+
+/// What the server prints.
+struct Log<W: Write> {
+    out: BufWriter<W>,
+    requests: u64,
+    warned: bool,
+}
+
+impl<W: Write> Log<W> {
+    fn request(&mut self, delay: u64, message: &str, client: SocketAddr) {
+        self.requests += 1;
+        // Control characters could change the terminal.
+        let message = message.replace(char::is_control, "\u{fffd}");
+        let _ = writeln!(
+            self.out,
+            "#{} - {delay}ms: {message} ({client})",
+            self.requests
+        );
+    }
+
+    fn cannot_accept(&mut self, error: &io::Error) {
+        if !self.warned {
+            let _ = writeln!(
+                self.out,
+                "cannot accept a client now: {error} (reported once)"
+            );
+        }
+        self.warned = true;
+    }
+}
+
+unsafe extern "C" {
+    fn listen(fd: c_int, backlog: c_int) -> c_int;
+}

@@ -1,0 +1,85 @@
+//! The server that the program talks to: one that is running, or one that it starts itself.
+
+use epollet::Waker;
+use epollet::delayserver::DelayServer;
+use std::io::{self, ErrorKind, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::thread::{self, JoinHandle};
+
+pub struct Server {
+    /// `HOST:PORT`
+    pub name: String,
+    /// Known after the first connection.
+    address: Option<SocketAddr>,
+    may_start: bool,
+    started: Option<(Waker, JoinHandle<io::Result<()>>)>,
+}
+
+impl Server {
+    /// Chooses the named server, or localhost:8080 with the permission to start one if there is none.
+    pub fn new(name: Option<String>) -> Server {
+        Server {
+            may_start: name.is_none(),
+            name: name.unwrap_or_else(|| "localhost:8080".to_owned()),
+            address: None,
+            started: None,
+        }
+    }
+
+    /// Connects to the server. Blocks, as in the chapter.
+    pub fn connect(&mut self) -> io::Result<TcpStream> {
+        match self.address {
+            Some(address) => TcpStream::connect(address),
+            None => self.connect_first(),
+        }
+    }
+
+    fn connect_first(&mut self) -> io::Result<TcpStream> {
+        writeln!(io::stdout(), "Connecting to {} ...", self.name)?;
+        let found = self.name.to_socket_addrs().map(Vec::from_iter);
+        let connected = match &found {
+            Ok(addresses) => TcpStream::connect(&addresses[..]),
+            Err(_) if self.may_start => return self.start(),
+            Err(error) => return Err(explained("find", &self.name, error)),
+        };
+        match connected {
+            Ok(stream) => {
+                self.address = Some(stream.peer_addr()?);
+                Ok(stream)
+            }
+            Err(_) if self.may_start => self.start(),
+            Err(error) => Err(explained("connect to", &self.name, &error)),
+        }
+    }
+
+    fn start(&mut self) -> io::Result<TcpStream> {
+        let server = DelayServer::bind("127.0.0.1:0")?;
+        let (address, stopper) = (server.local_addr()?, server.stopper()?);
+        self.name = address.to_string();
+        self.address = Some(address);
+        self.started = Some((stopper, thread::spawn(|| server.run(io::sink()))));
+        writeln!(
+            io::stdout(),
+            "Nothing listens there: started a delay server in this process ({address})."
+        )?;
+        TcpStream::connect(address)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some((stopper, thread)) = self.started.take() {
+            let _ = stopper.wake();
+            let _ = thread.join();
+        }
+    }
+}
+
+fn explained(what: &str, name: &str, error: &io::Error) -> io::Error {
+    let mut message = format!("cannot {what} {name}: {error}");
+    if error.kind() == ErrorKind::ConnectionRefused {
+        message += "\nNothing listens there. To start a delay server on this machine:\n    \
+                    cargo run --example delayserver";
+    }
+    io::Error::new(error.kind(), message)
+}
