@@ -134,7 +134,7 @@ impl Poll {
     ///
     /// # Errors
     ///
-    /// `InvalidInput`: `events` has a capacity of 0.
+    /// `InvalidInput` (`EINVAL`): `events` has a capacity of 0, or of more than the kernel accepts.
     ///
     /// [`epoll_wait(2)`]: https://man7.org/linux/man-pages/man2/epoll_wait.2.html
     #[inline]
@@ -500,7 +500,7 @@ fn check(result: c_int) -> Result<u32> {
 /// Tells why `epoll_wait` failed. Returns `Ok(false)` if a signal handler interrupted it.
 #[cold]
 fn retry_if_interrupted() -> Result<bool> {
-    const NO_ROOM: &str = "the capacity of `events` is 0: make it with Events::with_capacity(64)";
+    const NO_ROOM: &str = "`events` has no usable capacity: make it with Events::with_capacity(64)";
     let error = io::Error::last_os_error();
     match error.kind() {
         ErrorKind::Interrupted => Ok(false),

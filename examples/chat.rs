@@ -1,0 +1,211 @@
+//! A chat: what one client writes goes to all others. What about one that does not read?
+//!
+//! ```sh
+//! cargo run --example chat                    # brings its own clients, and ends
+//! cargo run --example chat -- 127.0.0.1:7000  # stays up for: nc 127.0.0.1 7000, in two terminals
+//! ```
+//!
+//! You see what Bob reads while Ada writes and Carl does not read. First the kernel's buffers take
+//! what is for Carl. Then his queue in the server grows until it passes the limit. He is dropped,
+//! the others are told, and for them the chat goes on.
+//!
+//! Belongs to the whole of the book's chapter 4. In `src/tests/readiness.rs`,
+//! `writable_comes_back_as_an_edge` shows what the queue relies on: `flush` stops at `WouldBlock`,
+//! and the next event of the client calls it again.
+//!
+//! Change next:
+//! - Let the limit be 1 GiB, and compare the memory: `/usr/bin/time -v target/debug/examples/chat`.
+//!   (The demonstration ends after 2,000 lines.)
+//! - Keep Carl, but leave out each line that his queue has no room for: the memory stays small, and
+//!   he will miss lines.
+//! - Put the number of the client before each line, in `handle`.
+
+use epollet::{Events, Interest, Poll, Token};
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::{env, process, thread};
+
+/// How much the server keeps for one client, in bytes. The kernel's buffers hold more.
+const LIMIT: usize = 256 * 1024;
+
+impl Chat {
+    /// Sends to all clients but the one that it is from.
+    fn broadcast(&mut self, from: Token, lines: &[u8]) {
+        let mut dropped = String::new();
+        self.clients.retain(|&token, client| {
+            if token != from {
+                client.queue.extend_from_slice(lines);
+                client.flush();
+            }
+            let Client { sent, queue, .. } = client;
+            let keep = queue.len() <= LIMIT;
+            if !keep {
+                let more = queue.len();
+                dropped += &format!(
+                    "* client {token} is dropped: {sent} bytes sent, {more} more queued\n"
+                );
+            }
+            keep // Dropping a client closes its stream, and that ends its registration.
+        });
+        if !dropped.is_empty() {
+            self.broadcast(LISTENER, dropped.as_bytes());
+        }
+    }
+
+    fn remove(&mut self, token: Token, why: &str) {
+        self.clients.remove(&token);
+        self.broadcast(LISTENER, format!("* client {token} {why}\n").as_bytes());
+    }
+
+    /// Reads until `WouldBlock`, so a client that floods the chat starves the others: see `fair`.
+    fn handle(&mut self, token: Token) {
+        let mut buffer = [0; 16 * 1024];
+        // An event earlier in this round may have removed the client.
+        while let Some(client) = self.clients.get_mut(&token) {
+            client.flush();
+            match client.stream.read(&mut buffer) {
+                Ok(0) => self.remove(token, "has left"),
+                Ok(count) => {
+                    client.unfinished.extend_from_slice(&buffer[..count]);
+                    if let Some(end) = client.unfinished.iter().rposition(|&byte| byte == b'\n') {
+                        let lines: Vec<u8> = client.unfinished.drain(..=end).collect();
+                        self.broadcast(token, &lines);
+                    } else if client.unfinished.len() > LIMIT {
+                        self.remove(token, "is dropped: its line does not end");
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => self.remove(token, &format!("has failed: {error}")),
+            }
+        }
+    }
+}
+
+impl Client {
+    fn new(stream: TcpStream) -> Client {
+        let (unfinished, queue) = (Vec::new(), Vec::new());
+        Client {
+            stream,
+            unfinished,
+            queue,
+            sent: 0,
+        }
+    }
+
+    /// Writes what the kernel takes. If it takes no more, an event tells when to try again; if the
+    /// connection has failed, an event leads to a read that says why.
+    fn flush(&mut self) {
+        while !self.queue.is_empty() {
+            let Ok(count) = self.stream.write(&self.queue) else {
+                break;
+            };
+            self.queue.drain(..count);
+            self.sent += count;
+        }
+    }
+}
+
+struct Chat {
+    clients: BTreeMap<Token, Client>,
+}
+
+struct Client {
+    stream: TcpStream,
+    unfinished: Vec<u8>, // What it has written after the end of a line.
+    queue: Vec<u8>,      // What the kernel has not taken yet.
+    sent: usize,         // What the kernel has taken.
+}
+
+const LISTENER: Token = 0;
+
+/// Serves until the last client has left, or for as long as the program runs.
+fn serve(listener: TcpListener, stays_up: bool) -> io::Result<()> {
+    let mut poll = Poll::new()?;
+    listener.set_nonblocking(true)?;
+    poll.registry()
+        .register(&listener, LISTENER, Interest::READABLE)?;
+    let clients = BTreeMap::new();
+    let mut chat = Chat { clients };
+    let mut tokens = LISTENER + 1..; // None is used twice, so no event finds the wrong client.
+    let mut events = Events::with_capacity(64);
+    loop {
+        poll.poll(&mut events, None)?;
+        for event in &events {
+            if event.token() != LISTENER {
+                chat.handle(event.token());
+            } else if let Ok((stream, _)) = listener.accept() {
+                // Out of descriptors this loop spins: see `echo_server`.
+                stream.set_nonblocking(true)?;
+                let token = tokens.next().unwrap();
+                let interest = Interest::READABLE | Interest::WRITABLE | Interest::EDGE;
+                poll.registry().register(&stream, token, interest)?;
+                chat.clients.insert(token, Client::new(stream));
+                chat.broadcast(
+                    LISTENER,
+                    format!("* client {token} has joined\n").as_bytes(),
+                );
+            }
+        }
+        if chat.clients.is_empty() && !stays_up {
+            return Ok(());
+        }
+    }
+}
+
+fn main() -> io::Result<()> {
+    let addresses: Vec<String> = env::args().skip(1).collect();
+    match &addresses[..] {
+        [] => demonstrate(),
+        [address] => {
+            let listener = TcpListener::bind(address)?;
+            println!("listening on {}", listener.local_addr()?);
+            serve(listener, true)
+        }
+        _ => {
+            eprintln!("usage: cargo run --example chat [-- HOST:PORT]");
+            process::exit(2);
+        }
+    }
+}
+
+fn demonstrate() -> io::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    let server = thread::spawn(|| serve(listener, false));
+    println!("Ada is client 1, Bob is client 2, Carl is client 3. What Bob reads:");
+    let mut ada = TcpStream::connect(address)?;
+    let mut bob = BufReader::new(TcpStream::connect(address)?);
+    print!("{}", read_line(&mut bob)?);
+    let carl = TcpStream::connect(address)?;
+    print!("{}", read_line(&mut bob)?);
+
+    let from_ada = format!("{}\n", "Ada ".repeat(4096));
+    let (mut lines, mut complete, mut last) = (0, 0, 2000);
+    while lines < last {
+        ada.write_all(from_ada.as_bytes())?;
+        let mut line = read_line(&mut bob)?;
+        if line.starts_with('*') {
+            println!("  {lines} lines of 16 KiB");
+            print!("{line}");
+            last = lines + 3;
+            line = read_line(&mut bob)?;
+        }
+        lines += 1;
+        if line.ends_with(&from_ada) {
+            complete += 1;
+        }
+    }
+    println!("  {lines} lines in all, {complete} of them complete");
+    drop((ada, bob, carl));
+    server.join().unwrap()?;
+    println!("\nTo take home: a client that does not read makes the server keep its data, so");
+    println!("each client has a queue of its own, and each queue has a limit.");
+    Ok(())
+}
+
+fn read_line(reader: &mut impl BufRead) -> io::Result<String> {
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    Ok(line)
+}

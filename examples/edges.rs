@@ -1,0 +1,353 @@
+//! What causes a new edge? Eleven kinds of sources, measured while you watch.
+//!
+//! ```sh
+//! cargo run --example edges
+//! ```
+//!
+//! You see a table. Each row is a source that is registered once, readable, writable and
+//! edge-triggered. Each column is one thing that happens to it, from left to right, and the cell is
+//! what the next poll reports: `-` is no edge, and a blank cell is a thing that cannot happen to
+//! this kind. "We read" takes a part of what is there; an eventfd and a timerfd always give all. A
+//! nested queue is read by polling it.
+//!
+//! Belongs to the guide's page about edges. `src/tests/edges.rs` and `src/tests/triggers.rs` test
+//! what you see here.
+//!
+//! Change next:
+//! - Register without `WRITABLE`: no edge of the last two columns is left, for they are about room
+//!   to write. In "we write" only the eventfd keeps its edge: it is a write to itself.
+//! - Register without `EDGE`: each cell is then what the source is ready for, whatever happened
+//!   last.
+//! - In `stream`, read all three bytes after the first `note`. Which cells change? (None: the
+//!   edges of these sources do not depend on what is still unread.)
+
+use epollet::{Events, Interest, Poll, ffi};
+use std::ffi::{CStr, OsStr, c_char, c_int, c_long};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::{ffi::OsStrExt, fs::OpenOptionsExt, net::UnixStream};
+use std::thread;
+use std::time::Duration;
+
+/// One row of the table. The others follow below.
+fn stream(name: &'static str, mut ours: File, mut theirs: File) -> io::Result<Row> {
+    let mut row = Row::new(name, &ours)?;
+    theirs.write_all(b"ab\n")?;
+    row.note(FIRST_INPUT)?;
+    theirs.write_all(b"cd\n")?;
+    row.note(MORE_INPUT)?;
+    ours.read_exact(&mut [0])?;
+    row.note(WE_READ)?;
+    ours.write_all(b"e")?;
+    row.note(WE_WRITE)?;
+    theirs.read_exact(&mut [0])?;
+    row.note(PEER_READS)?;
+    fill(&mut ours)?;
+    row.quiet()?;
+    drain(&mut theirs)?;
+    row.note(PEER_READS_ALL)?;
+    Ok(row)
+}
+
+struct Row {
+    name: &'static str,
+    poll: Poll,
+    cells: [String; COLUMNS],
+}
+
+impl Row {
+    fn new(name: &'static str, source: &impl AsFd) -> io::Result<Row> {
+        let poll = Poll::new()?;
+        let interest = Interest::READABLE | Interest::WRITABLE | Interest::EDGE;
+        poll.registry().register(source, 0, interest)?;
+        let cells = Default::default();
+        let mut row = Row { name, poll, cells };
+        row.quiet()?; // Registering a source that is ready is an edge too.
+        Ok(row)
+    }
+
+    /// Polls, and writes down what the event says.
+    fn note(&mut self, column: usize) -> io::Result<()> {
+        let mut events = Events::with_capacity(1);
+        // Some sources take a moment: a terminal hands its input to another kernel thread.
+        self.poll
+            .poll(&mut events, Some(Duration::from_millis(200)))?;
+        self.cells[column] = match events.first() {
+            None => "-".to_string(),
+            Some(event) => names(event.bits()),
+        };
+        self.quiet()
+    }
+
+    /// Polls until there is nothing to report.
+    fn quiet(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(1);
+        for _ in 0..10 {
+            self.poll
+                .poll(&mut events, Some(Duration::from_millis(20)))?;
+            if events.is_empty() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn names(bits: u32) -> String {
+    let names = format!("{:?}", Interest::from(bits as i32));
+    names.replace("EPOLL", "").replace(" |", "")
+}
+
+const FIRST_INPUT: usize = 0;
+const MORE_INPUT: usize = 1;
+const WE_READ: usize = 2;
+const WE_WRITE: usize = 3;
+const PEER_READS: usize = 4;
+const PEER_READS_ALL: usize = 5;
+const COLUMNS: usize = 6;
+
+fn main() -> io::Result<()> {
+    // Each row on a thread of its own, for a poll that reports nothing takes its time.
+    let rows: [fn() -> io::Result<Row>; 11] = [
+        pipe_to_read,
+        pipe_to_write,
+        tcp_stream,
+        unix_stream,
+        udp_socket,
+        listener,
+        terminal,
+        eventfd,
+        timerfd_once,
+        timerfd_periodic,
+        nested_queue,
+    ];
+    let threads = rows.map(thread::spawn);
+    println!("What the next poll reports (-: no new edge; blank: cannot happen to this kind)");
+    println!("                  first    more     we       we       peer     peer reads");
+    println!("                  input    input    read     write    reads    a full buffer");
+    for thread in threads {
+        let row = thread.join().unwrap()?;
+        let cells = row.cells.map(|cell| format!("{cell:9}")).concat();
+        println!("{}", format!("{:18}{cells}", row.name).trim_end());
+    }
+    println!("\nTo take home: a new edge comes with new input, even while old input is unread,");
+    println!("and with room after a full buffer; other edges differ from kind to kind.");
+    Ok(())
+}
+
+fn tcp_stream() -> io::Result<Row> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let ours = TcpStream::connect(listener.local_addr()?)?;
+    let (theirs, _) = listener.accept()?;
+    ours.set_nonblocking(true)?;
+    theirs.set_nonblocking(true)?;
+    stream("TCP stream", file(ours), file(theirs))
+}
+
+fn unix_stream() -> io::Result<Row> {
+    let (ours, theirs) = UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    theirs.set_nonblocking(true)?;
+    stream("Unix stream", file(ours), file(theirs))
+}
+
+fn terminal() -> io::Result<Row> {
+    // SAFETY: the call takes no pointer.
+    let theirs = owned(unsafe { posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC) })?;
+    // SAFETY: the call takes no pointer.
+    check(unsafe { unlockpt(theirs.as_raw_fd()) })?;
+    // SAFETY: no other thread calls this function, so the string stays as it is.
+    let path = unsafe { CStr::from_ptr(ptsname(theirs.as_raw_fd())) };
+    let mut options = File::options();
+    let options = options.read(true).write(true);
+    let ours = options
+        .custom_flags(O_NOCTTY | O_NONBLOCK)
+        .open(OsStr::from_bytes(path.to_bytes()))?;
+    stream("terminal (pty)", ours, theirs)
+}
+
+fn pipe_to_read() -> io::Result<Row> {
+    let (mut ours, mut theirs) = pipe()?;
+    let mut row = Row::new("pipe, read end", &ours)?;
+    theirs.write_all(b"ab")?;
+    row.note(FIRST_INPUT)?;
+    theirs.write_all(b"cd")?;
+    row.note(MORE_INPUT)?;
+    ours.read_exact(&mut [0])?;
+    row.note(WE_READ)?;
+    Ok(row)
+}
+
+fn pipe_to_write() -> io::Result<Row> {
+    let (mut theirs, mut ours) = pipe()?;
+    let mut row = Row::new("pipe, write end", &ours)?;
+    ours.write_all(b"ab")?;
+    row.note(WE_WRITE)?;
+    theirs.read_exact(&mut [0])?;
+    row.note(PEER_READS)?;
+    fill(&mut ours)?;
+    row.quiet()?;
+    drain(&mut theirs)?;
+    row.note(PEER_READS_ALL)?;
+    Ok(row)
+}
+
+fn udp_socket() -> io::Result<Row> {
+    let ours = UdpSocket::bind("127.0.0.1:0")?;
+    let theirs = UdpSocket::bind("127.0.0.1:0")?;
+    ours.connect(theirs.local_addr()?)?;
+    theirs.connect(ours.local_addr()?)?;
+    let mut row = Row::new("UDP socket", &ours)?;
+    theirs.send(b"ab")?;
+    row.note(FIRST_INPUT)?;
+    theirs.send(b"cd")?;
+    row.note(MORE_INPUT)?;
+    ours.recv(&mut [0; 2])?;
+    row.note(WE_READ)?;
+    ours.send(b"e")?;
+    row.note(WE_WRITE)?;
+    theirs.recv(&mut [0])?;
+    row.note(PEER_READS)?;
+    Ok(row)
+}
+
+fn listener() -> io::Result<Row> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let mut row = Row::new("listener", &listener)?;
+    let _first = TcpStream::connect(listener.local_addr()?)?;
+    row.note(FIRST_INPUT)?;
+    let _second = TcpStream::connect(listener.local_addr()?)?;
+    row.note(MORE_INPUT)?;
+    listener.accept()?;
+    row.note(WE_READ)?;
+    Ok(row)
+}
+
+fn eventfd() -> io::Result<Row> {
+    // SAFETY: the call takes no pointer.
+    let mut counter = owned(unsafe { ffi::eventfd(0, ffi::EFD_CLOEXEC | ffi::EFD_NONBLOCK) })?;
+    let mut theirs = counter.try_clone()?;
+    let one = 1_u64.to_ne_bytes();
+    let mut row = Row::new("eventfd", &counter)?;
+    theirs.write_all(&one)?;
+    row.note(FIRST_INPUT)?;
+    theirs.write_all(&one)?;
+    row.note(MORE_INPUT)?;
+    counter.read_exact(&mut [0; 8])?;
+    row.note(WE_READ)?;
+    counter.write_all(&one)?;
+    row.note(WE_WRITE)?;
+    theirs.read_exact(&mut [0; 8])?;
+    row.note(PEER_READS)?;
+    Ok(row)
+}
+
+fn timerfd_once() -> io::Result<Row> {
+    let mut timer = timerfd()?;
+    let mut row = Row::new("timerfd, once", &timer)?;
+    set_timer(&timer, 1, 0)?;
+    row.note(FIRST_INPUT)?;
+    set_timer(&timer, 1, 0)?;
+    row.note(MORE_INPUT)?;
+    timer.read_exact(&mut [0; 8])?;
+    row.note(WE_READ)?;
+    Ok(row)
+}
+
+fn timerfd_periodic() -> io::Result<Row> {
+    let mut timer = timerfd()?;
+    let mut row = Row::new("timerfd, periodic", &timer)?;
+    set_timer(&timer, 1, 10)?;
+    row.note(FIRST_INPUT)?;
+    row.note(MORE_INPUT)?; // The kernel starts a periodic timer again when it is read, not before.
+    timer.read_exact(&mut [0; 8])?;
+    row.note(WE_READ)?;
+    Ok(row)
+}
+
+fn nested_queue() -> io::Result<Row> {
+    let (ours, mut theirs) = UnixStream::pair()?;
+    let mut inner = Poll::new()?;
+    inner.registry().register(&ours, 0, Interest::READABLE)?;
+    let mut row = Row::new("nested queue", &inner)?;
+    theirs.write_all(b"ab")?;
+    row.note(FIRST_INPUT)?;
+    theirs.write_all(b"cd")?;
+    row.note(MORE_INPUT)?;
+    inner.poll(&mut Events::with_capacity(1), None)?;
+    row.note(WE_READ)?;
+    Ok(row)
+}
+
+fn fill(file: &mut File) -> io::Result<()> {
+    until_would_block(|| file.write(&[0; 4096]))
+}
+
+fn drain(file: &mut File) -> io::Result<()> {
+    until_would_block(|| file.read(&mut [0; 4096]))
+}
+
+fn until_would_block(mut operation: impl FnMut() -> io::Result<usize>) -> io::Result<()> {
+    loop {
+        match operation() {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn pipe() -> io::Result<(File, File)> {
+    let mut fds = [0; 2];
+    // SAFETY: the kernel writes two descriptors.
+    check(unsafe { pipe2(fds.as_mut_ptr(), O_NONBLOCK | O_CLOEXEC) })?;
+    Ok((owned(fds[0])?, owned(fds[1])?))
+}
+
+fn timerfd() -> io::Result<File> {
+    // SAFETY: the call takes no pointer.
+    owned(unsafe { timerfd_create(CLOCK_MONOTONIC, O_NONBLOCK | O_CLOEXEC) })
+}
+
+/// Both times are in milliseconds.
+fn set_timer(timer: &File, first: c_long, then_every: c_long) -> io::Result<()> {
+    let new = [0, then_every * 1_000_000, 0, first * 1_000_000]; // struct itimerspec
+    // SAFETY: the kernel reads `new`, and does not write where the last pointer is null.
+    let result =
+        unsafe { timerfd_settime(timer.as_raw_fd(), 0, new.as_ptr(), std::ptr::null_mut()) };
+    check(result).map(drop)
+}
+
+fn file(socket: impl Into<OwnedFd>) -> File {
+    File::from(socket.into())
+}
+
+fn owned(result: c_int) -> io::Result<File> {
+    let fd = check(result)?;
+    // SAFETY: the descriptor is new, so nothing else owns it.
+    Ok(unsafe { File::from_raw_fd(fd) })
+}
+
+fn check(result: c_int) -> io::Result<c_int> {
+    if result == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(result)
+}
+
+const O_RDWR: c_int = 2;
+const O_NOCTTY: c_int = 0o400;
+const O_NONBLOCK: c_int = 0o4000;
+const O_CLOEXEC: c_int = 0o2000000;
+const CLOCK_MONOTONIC: c_int = 1;
+
+unsafe extern "C" {
+    fn pipe2(fds: *mut c_int, flags: c_int) -> c_int;
+    fn posix_openpt(flags: c_int) -> c_int;
+    fn ptsname(fd: c_int) -> *const c_char;
+    fn unlockpt(fd: c_int) -> c_int;
+    fn timerfd_create(clock: c_int, flags: c_int) -> c_int;
+    fn timerfd_settime(fd: c_int, flags: c_int, new: *const c_long, old: *mut c_long) -> c_int;
+}

@@ -1,0 +1,140 @@
+//! Many timers in one loop: a heap of deadlines, and the earliest of them is the timeout of `poll`.
+//! Then the same with a timerfd, which is finer.
+//!
+//! ```sh
+//! cargo run --example timers
+//! ```
+//!
+//! You see twelve timers end, and how late each of them was. The timeout of `poll` is rounded up to
+//! milliseconds, so that no timer ends early. A timerfd counts in nanoseconds; what remains of the
+//! delay is the time that the scheduler takes to run this thread again.
+//!
+//! Belongs to the documentation of `Poll::poll`, and to its test `a_timeout_never_ends_early` in
+//! `src/tests/poll.rs`. The delay server keeps its deadlines in a heap as well.
+//!
+//! Change next:
+//! - Round down: pass `Some(Duration::from_millis(remaining.as_millis() as u64))`. The timers end
+//!   on time, but count the polls.
+//! - Cancel timer 2 when timer 1 ends. A heap gives away its top alone: leave the entry where it
+//!   is, and skip it when its deadline comes.
+//! - Sleep for 5 ms after each poll, as a slow handler does. The timerfd does not help: while the
+//!   loop is busy, no timer ends.
+
+use epollet::{Events, Interest, Poll};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fs::File;
+use std::io;
+use std::time::{Duration, Instant};
+
+/// `Reverse`, because a `BinaryHeap` gives the greatest first.
+type Timers = BinaryHeap<Reverse<(Instant, usize)>>;
+
+fn run(mut timers: Timers, timerfd: Option<File>) -> io::Result<Ended> {
+    let mut poll = Poll::new()?;
+    if let Some(timerfd) = &timerfd {
+        poll.registry().register(timerfd, 0, Interest::READABLE)?;
+    }
+    let mut events = Events::with_capacity(8);
+    let mut ended = Ended::default();
+    while let Some(&Reverse((deadline, number))) = timers.peek() {
+        let remaining = deadline.saturating_duration_since(Instant::now());
+        if remaining.is_zero() {
+            timers.pop();
+            ended.late.push((number, deadline.elapsed()));
+            continue;
+        }
+        ended.polls += 1;
+        if let Some(timerfd) = &timerfd {
+            // Set again it is not ready any more, so nothing has to read it.
+            timerfd::set(timerfd, remaining)?;
+            poll.poll(&mut events, None)?;
+        } else {
+            poll.poll(&mut events, Some(remaining))?;
+        }
+    }
+    Ok(ended)
+}
+
+#[derive(Default)]
+struct Ended {
+    late: Vec<(usize, Duration)>,
+    polls: usize,
+}
+
+fn main() -> io::Result<()> {
+    // In the order in which they are set; the heap finds the order in which they end.
+    let tenths_of_ms = [
+        303, 52, 1181, 777, 1404, 210, 489, 1002, 641, 905, 1256, 368,
+    ];
+    let timers = || -> Timers {
+        let start = Instant::now();
+        let deadline = |tenths: u64| start + Duration::from_micros(tenths * 100);
+        let numbered = tenths_of_ms.into_iter().enumerate();
+        numbered
+            .map(|(number, tenths)| Reverse((deadline(tenths), number)))
+            .collect()
+    };
+    let with_timeout = run(timers(), None)?;
+    let with_timerfd = run(timers(), Some(timerfd::new()?))?;
+
+    println!("timer  deadline    late: timeout of poll          late: timerfd");
+    for (timeout, timerfd) in with_timeout.late.iter().zip(&with_timerfd.late) {
+        let (number, late) = timeout;
+        let deadline = tenths_of_ms[*number] as f64 / 10.0;
+        println!(
+            "{number:5} {deadline:6.1} ms  {}  {}",
+            bar(*late),
+            bar(timerfd.1).trim_end()
+        );
+    }
+    println!(
+        "polls            {:<31}{}",
+        with_timeout.polls, with_timerfd.polls
+    );
+    println!("\nTo take home: the earliest deadline is the timeout of poll, never early and up");
+    println!("to 1 ms late; a timerfd is finer, for one more system call each time.");
+    Ok(())
+}
+
+fn bar(late: Duration) -> String {
+    const MICROS_PER_CHARACTER: u128 = 60;
+    let length = (late.as_micros().div_ceil(MICROS_PER_CHARACTER) as usize).min(18);
+    let bar = "=".repeat(length);
+    format!("{:6.3} ms |{bar:18}", late.as_secs_f64() * 1000.0)
+}
+
+mod timerfd {
+    use std::ffi::{c_int, c_long};
+    use std::fs::File;
+    use std::os::fd::{AsRawFd, FromRawFd};
+    use std::{io, ptr, time::Duration};
+
+    pub fn new() -> io::Result<File> {
+        const CLOCK_MONOTONIC: c_int = 1;
+        const TFD_CLOEXEC: c_int = 0o2000000;
+        // SAFETY: the call takes no pointer.
+        let fd = unsafe { timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC) };
+        if fd == -1 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor is new, so nothing else owns it.
+        Ok(unsafe { File::from_raw_fd(fd) })
+    }
+
+    /// Sets the timer to expire once.
+    pub fn set(timerfd: &File, after: Duration) -> io::Result<()> {
+        let (secs, nanos) = (after.as_secs() as c_long, after.subsec_nanos() as c_long);
+        let new = [0, 0, secs, nanos]; // struct itimerspec: the interval, and the first expiration
+        // SAFETY: the kernel reads `new`, and does not write where the last pointer is null.
+        match unsafe { timerfd_settime(timerfd.as_raw_fd(), 0, new.as_ptr(), ptr::null_mut()) } {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    }
+
+    unsafe extern "C" {
+        fn timerfd_create(clock: c_int, flags: c_int) -> c_int;
+        fn timerfd_settime(fd: c_int, flags: c_int, new: *const c_long, old: *mut c_long) -> c_int;
+    }
+}

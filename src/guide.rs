@@ -1,0 +1,35 @@
+//! Reference pages about epoll: its terms, its rules, and what follows from them in practice.
+//!
+//! There is no code in this module. Each fact is shown by a test in `src/tests/`, and the pages name
+//! the tests.
+//!
+//! | page | question |
+//! |---|---|
+//! | [`glossary`] | What does this word mean? |
+//! | [`rules`] | What does the kernel do at a register, at a wakeup and at a poll? |
+//! | [`edges`] | What causes a new edge, for this kind of source? |
+//! | [`misunderstandings`] | Twenty things that people believe about epoll. What is true? |
+//! | [`practice`] | Files, standard input, signals, `accept`, threads, workers: what is there to know? |
+//! | [`other_systems`] | What is this called in mio, kqueue and IOCP? Who else has epoll? |
+//! | [`io_uring`] | What does io_uring change? |
+
+#[doc = include_str!("guide/glossary.md")]
+pub mod glossary {}
+
+#[doc = include_str!("guide/rules.md")]
+pub mod rules {}
+
+#[doc = include_str!("guide/edges.md")]
+pub mod edges {}
+
+#[doc = include_str!("guide/misunderstandings.md")]
+pub mod misunderstandings {}
+
+#[doc = include_str!("guide/practice.md")]
+pub mod practice {}
+
+#[doc = include_str!("guide/other_systems.md")]
+pub mod other_systems {}
+
+#[doc = include_str!("guide/io_uring.md")]
+pub mod io_uring {}

@@ -1,0 +1,280 @@
+//! What causes a new edge, by kind of source: the table on the guide's page `edges`.
+//!
+//! A test is a row of the table; a call of `cell` is a cell of it. Each source is registered with
+//! `READABLE | WRITABLE | EDGE`.
+
+use super::common::*;
+use crate::ffi::{self, EFD_CLOEXEC, EFD_NONBLOCK, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP};
+use crate::{Events, Interest, Poll};
+use std::cell::RefCell;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::raw::c_long;
+use std::os::unix::fs::OpenOptionsExt;
+use std::ptr;
+
+// The columns of the table.
+const NEW_INPUT: &str = "new input while old is unread";
+const PARTIAL_READ: &str = "we read a part";
+const OUR_WRITE: &str = "we write";
+const PEER_READS: &str = "the peer reads a little";
+const PEER_DRAINS: &str = "the peer drains our full buffer";
+
+const NONE: i32 = 0;
+const IN: i32 = EPOLLIN;
+const OUT: i32 = EPOLLOUT;
+
+/// Registers `source` and takes the first report, which tells what was ready before. Then it acts
+/// and compares what the next poll reports.
+#[track_caller]
+fn cell(column: &str, source: &impl AsFd, act: impl FnOnce(), expected: i32) {
+    let all = Interest::READABLE | Interest::WRITABLE | Interest::EDGE;
+    let mut poll = watch(source, all);
+    now(&mut poll);
+    act();
+    let reported = match expected {
+        NONE => bits(&mut poll),
+        _ => wait(&mut poll)[0].bits() as i32,
+    };
+    let (reported, expected) = (Interest::from(reported), Interest::from(expected));
+    assert_eq!(reported, expected, "{column}");
+}
+
+fn write(mut sink: impl Write, bytes: &[u8]) {
+    sink.write_all(bytes).unwrap();
+}
+
+fn read(mut source: impl Read, count: usize) {
+    source.read_exact(&mut vec![0; count]).unwrap();
+}
+
+#[test]
+fn the_read_end_of_a_pipe_has_an_edge_for_each_write() {
+    let (ours, theirs) = pipe();
+    write(&theirs, b"ab");
+    cell(NEW_INPUT, &ours, || write(&theirs, b"c"), IN);
+    cell(PARTIAL_READ, &ours, || read(&ours, 1), NONE);
+}
+
+#[test]
+fn the_write_end_of_a_pipe_has_an_edge_when_a_full_pipe_gets_room() {
+    let (theirs, ours) = pipe();
+    cell(OUR_WRITE, &ours, || write(&ours, b"ab"), NONE);
+    cell(PEER_READS, &ours, || read(&theirs, 1), NONE);
+    fill(&mut &ours);
+    let drain_theirs = || assert!(drain(&mut &theirs) > 0);
+    cell(PEER_DRAINS, &ours, drain_theirs, OUT);
+}
+
+#[test]
+fn a_tcp_stream_has_an_edge_for_input_and_when_a_full_buffer_gets_room() {
+    let (ours, theirs) = tcp_pair();
+    write(&theirs, b"ab");
+    await_bits(&ours, IN);
+    cell(NEW_INPUT, &ours, || write(&theirs, b"c"), IN | OUT);
+    cell(PARTIAL_READ, &ours, || read(&ours, 1), NONE);
+    let write_until_it_arrives = || {
+        write(&ours, b"ab");
+        await_bits(&theirs, IN);
+    };
+    cell(OUR_WRITE, &ours, write_until_it_arrives, NONE);
+    cell(PEER_READS, &ours, || read(&theirs, 1), NONE);
+    fill(&mut &ours);
+    // The buffers hold more than one drain finds: TCP moves the rest on while the peer reads.
+    let drain_theirs = || while drain(&mut &theirs) > 0 {};
+    cell(PEER_DRAINS, &ours, drain_theirs, IN | OUT);
+}
+
+#[test]
+fn a_unix_stream_has_an_edge_for_input_and_when_the_peer_has_read_a_whole_write() {
+    let (ours, theirs) = pair();
+    write(&theirs, b"ab");
+    cell(NEW_INPUT, &ours, || write(&theirs, b"c"), IN | OUT);
+    cell(PARTIAL_READ, &ours, || read(&ours, 1), NONE);
+    cell(OUR_WRITE, &ours, || write(&ours, b"ab"), NONE);
+    cell(PEER_READS, &ours, || read(&theirs, 1), NONE);
+    cell(
+        "the peer reads the rest",
+        &ours,
+        || read(&theirs, 1),
+        IN | OUT,
+    );
+    let filled = fill(&mut &ours);
+    cell("it reads half", &ours, || read(&theirs, filled / 2), NONE);
+    let drain_theirs = || assert!(drain(&mut &theirs) > 0);
+    cell(PEER_DRAINS, &ours, drain_theirs, IN | OUT);
+}
+
+#[test]
+fn a_udp_socket_has_an_edge_for_each_datagram_in_or_out() {
+    let ours = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let theirs = UdpSocket::bind("127.0.0.1:0").unwrap();
+    ours.connect(theirs.local_addr().unwrap()).unwrap();
+    theirs.connect(ours.local_addr().unwrap()).unwrap();
+    let send = |from: &UdpSocket| assert_eq!(from.send(b"a").unwrap(), 1);
+    let receive = |at: &UdpSocket| assert_eq!(at.recv(&mut [0]).unwrap(), 1);
+    send(&theirs);
+    await_bits(&ours, IN);
+    cell(NEW_INPUT, &ours, || send(&theirs), IN | OUT);
+    cell(PARTIAL_READ, &ours, || receive(&ours), NONE);
+    cell(OUR_WRITE, &ours, || send(&ours), IN | OUT);
+    cell(PEER_READS, &ours, || receive(&theirs), NONE);
+}
+
+#[test]
+fn a_listener_has_an_edge_for_each_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let connect = || TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let mut clients = vec![connect()];
+    await_bits(&listener, IN);
+    cell(NEW_INPUT, &listener, || clients.push(connect()), IN);
+    let accept_one = || drop(listener.accept().unwrap());
+    cell(PARTIAL_READ, &listener, accept_one, NONE);
+}
+
+/// A terminal is the inner end of a pseudoterminal; the master is the outer one, which a terminal
+/// emulator holds. Both are non-blocking here.
+pub fn pseudoterminal() -> (File, File) {
+    const TIOCSPTLCK: u64 = 0x4004_5431;
+    const TIOCGPTN: u64 = 0x8004_5430;
+    const O_NOCTTY_NONBLOCK: i32 = 0o4400;
+    let open = |path: &str| {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
+        options.custom_flags(O_NOCTTY_NONBLOCK).open(path).unwrap()
+    };
+    let master = open("/dev/ptmx");
+    let (unlocked, mut number) = (0_i32, 0_i32);
+    // SAFETY: the kernel reads an int, then it writes one.
+    unsafe {
+        c::ioctl(master.as_raw_fd(), TIOCSPTLCK as _, &unlocked);
+        c::ioctl(master.as_raw_fd(), TIOCGPTN as _, &mut number);
+    }
+    (master, open(&format!("/dev/pts/{number}")))
+}
+
+#[test]
+fn a_terminal_has_an_edge_for_each_line_and_when_its_output_moves() {
+    let (theirs, ours) = pseudoterminal();
+    write(&theirs, b"one\n"); // A terminal becomes readable when a line is complete.
+    await_bits(&ours, IN);
+    cell(NEW_INPUT, &ours, || write(&theirs, b"two\n"), IN | OUT);
+    cell(PARTIAL_READ, &ours, || read(&ours, 1), NONE);
+    cell(OUR_WRITE, &ours, || write(&ours, b"ab"), IN | OUT);
+    await_bits(&theirs, IN);
+    cell(PEER_READS, &ours, || read(&theirs, 1), IN | OUT);
+    fill(&mut &ours);
+    let drain_theirs = || while drain(&mut &theirs) > 0 {};
+    cell(PEER_DRAINS, &ours, drain_theirs, IN | OUT);
+}
+
+#[test]
+fn a_pseudoterminal_master_has_an_edge_for_output_and_when_its_input_moves() {
+    let (ours, theirs) = pseudoterminal();
+    write(&theirs, b"one");
+    await_bits(&ours, IN);
+    cell(NEW_INPUT, &ours, || write(&theirs, b"two"), IN | OUT);
+    cell(PARTIAL_READ, &ours, || read(&ours, 1), NONE);
+    cell(OUR_WRITE, &ours, || write(&ours, b"ab\n"), IN | OUT);
+    await_bits(&theirs, IN);
+    cell(PEER_READS, &ours, || read(&theirs, 1), IN | OUT);
+    while (&ours).write(b"a line\n").is_ok() {}
+    let drain_theirs = || while drain(&mut &theirs) > 0 {};
+    cell(PEER_DRAINS, &ours, drain_theirs, IN | OUT);
+}
+
+fn eventfd(flags: i32) -> File {
+    let flags = flags | EFD_CLOEXEC | EFD_NONBLOCK;
+    // SAFETY: no pointer.
+    File::from(fd(unsafe { ffi::eventfd(0, flags) }))
+}
+
+#[test]
+fn an_eventfd_has_an_edge_for_each_write_and_each_read() {
+    const EFD_SEMAPHORE: i32 = 1; // A read takes 1 from the counter, not all of it.
+    let two = 2_u64.to_ne_bytes();
+    for (flags, after_a_read) in [(0, OUT), (EFD_SEMAPHORE, IN | OUT)] {
+        let ours = eventfd(flags);
+        write(&ours, &two);
+        cell(NEW_INPUT, &ours, || write(&ours, &two), IN | OUT);
+        cell(PARTIAL_READ, &ours, || read(&ours, 8), after_a_read);
+    }
+}
+
+/// Returns a timer that expires in a millisecond, and then again after each `interval`.
+fn timer(interval: c_long) -> File {
+    const CLOCK_MONOTONIC: i32 = 1;
+    const TFD_NONBLOCK_CLOEXEC: i32 = 0o2004000;
+    // SAFETY: no pointer.
+    let timer = fd(unsafe { c::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK_CLOEXEC) });
+    let timer = File::from(timer);
+    start(&timer, interval);
+    await_bits(&timer, IN);
+    timer
+}
+
+fn start(timer: &File, interval: c_long) {
+    let new = [0, interval, 0, 1_000_000];
+    // SAFETY: `new` is a `struct itimerspec`; the old one is not asked for.
+    let set = unsafe { c::timerfd_settime(timer.as_raw_fd(), 0, new.as_ptr(), ptr::null_mut()) };
+    assert_eq!(set, 0);
+}
+
+#[test]
+fn a_one_shot_timer_has_an_edge_for_each_start() {
+    let timer = timer(0);
+    cell("started again", &timer, || start(&timer, 0), IN);
+}
+
+#[test]
+fn a_periodic_timer_that_nobody_reads_has_no_second_edge() {
+    let mut timer = timer(1_000_000);
+    // A second timer, started later, shows that the first has expired several times since.
+    let expire_again = || drop(self::timer(0));
+    cell(NEW_INPUT, &timer, expire_again, NONE);
+    let mut expirations = [0; 8];
+    timer.read_exact(&mut expirations).unwrap();
+    assert!(
+        u64::from_ne_bytes(expirations) >= 2,
+        "the counter counts on"
+    );
+    await_bits(&timer, IN);
+    cell("read", &timer, || read(&timer, 8), IN);
+}
+
+#[test]
+fn an_epoll_instance_has_an_edge_for_each_edge_of_its_sources() {
+    let ((a, to_a), (b, to_b)) = (pair(), pair());
+    let inner = RefCell::new(Poll::new().unwrap());
+    for (source, token) in [(&a, 1), (&b, 2)] {
+        let inner = inner.borrow();
+        inner.registry().register(source, token, IN).unwrap();
+    }
+    let ours = inner.borrow().registry().try_clone().unwrap();
+    write(&to_a, b"a");
+    cell(NEW_INPUT, &ours, || write(&to_a, b"a"), IN);
+    cell("another source", &ours, || write(&to_b, b"a"), IN);
+    let poll_for_one_of_two = || {
+        let mut events = Events::with_capacity(1);
+        inner.borrow_mut().poll(&mut events, None).unwrap();
+    };
+    cell(PARTIAL_READ, &ours, poll_for_one_of_two, NONE);
+}
+
+#[test]
+fn the_end_of_the_input_is_an_edge() {
+    const END: &str = "the peer closes";
+    let (ours, theirs) = pipe();
+    cell(END, &ours, || drop(theirs), EPOLLHUP);
+    let (theirs, ours) = pipe();
+    cell(END, &ours, || drop(theirs), OUT | ffi::EPOLLERR);
+    let (ours, theirs) = tcp_pair();
+    cell(END, &ours, || drop(theirs), IN | OUT | EPOLLRDHUP);
+    let (ours, theirs) = pair();
+    let all = IN | OUT | EPOLLRDHUP;
+    let half_close = || theirs.shutdown(Shutdown::Write).unwrap();
+    cell("the peer half-closes", &ours, half_close, all);
+    cell(END, &ours, || drop(theirs), all | EPOLLHUP);
+}

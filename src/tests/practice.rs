@@ -1,0 +1,218 @@
+//! Facts of the guide's page `practice` that need child processes, signals or limits. The tests take
+//! turns, so that no child holds a duplicate of what another test closes.
+
+mod common;
+
+use common::*;
+use epollet::ffi::{EPOLLET, EPOLLIN, EPOLLONESHOT};
+use epollet::{Interest, Poll, Waker};
+use std::fs::{self, File};
+use std::io::{self, BufRead, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::raw::{c_long, c_uint};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::panic::{self, AssertUnwindSafe};
+use std::process::Command;
+use std::ptr;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+static TURN: Mutex<()> = Mutex::new(());
+
+fn take_turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs `test` in a child process, for at most `LONG`.
+fn in_child(test: impl FnOnce()) {
+    unsafe extern "C" {
+        fn alarm(seconds: c_uint) -> c_uint;
+    }
+    let mut status = -1;
+    // SAFETY: the child runs a copy of this thread alone, and ends without returning. The kernel
+    // writes an int.
+    unsafe {
+        let pid = c::fork();
+        if pid == 0 {
+            alarm(LONG.as_secs() as c_uint);
+            let result = panic::catch_unwind(AssertUnwindSafe(test));
+            c::_exit(result.is_err().into());
+        }
+        assert_eq!(c::waitpid(pid, &mut status, 0), pid);
+    }
+    assert_eq!(status, 0, "the child has failed (see above)");
+}
+
+#[test]
+fn a_failed_accept_leaves_the_listener_readable_and_edge_forgets_it() {
+    const RLIMIT_NOFILE: i32 = 7;
+    const EMFILE: i32 = 24;
+    let _turn = take_turn();
+    in_child(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let mut level = watch(&listener, EPOLLIN);
+        let mut edge = watch(&listener, EPOLLIN | EPOLLET);
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let spare = File::open("/dev/null").unwrap();
+        // The lowest free number is the limit, so there is no room for one more.
+        let limit = [spare.try_clone().unwrap().as_raw_fd() as _; 2];
+        // SAFETY: the kernel reads a `struct rlimit`.
+        assert_eq!(unsafe { c::setrlimit(RLIMIT_NOFILE, limit.as_ptr()) }, 0);
+
+        assert_eq!(wait(&mut level)[0].bits() as i32, EPOLLIN);
+        assert_eq!(bits(&mut edge), EPOLLIN);
+        let accept = || listener.accept().map(|_| ());
+        assert_eq!(accept().unwrap_err().raw_os_error(), Some(EMFILE));
+        assert_eq!(bits(&mut level), EPOLLIN, "a loop on level spins");
+        assert_eq!(bits(&mut edge), 0, "a loop on edge sleeps");
+        drop(spare);
+        assert_eq!(bits(&mut edge), 0, "and sleeps on when there is room");
+        accept().expect("the connection has waited");
+    });
+}
+
+/// Returns the lines about registrations in `/proc/self/fdinfo/FD`.
+fn interest_list(poll: &Poll) -> Vec<String> {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", poll.as_raw_fd())).unwrap();
+    let registrations = info.lines().filter(|line| line.starts_with("tfd:"));
+    registrations.map(String::from).collect()
+}
+
+/// Returns the value behind `name:` in a line of fdinfo.
+fn field<'a>(line: &'a str, name: &str) -> &'a str {
+    let mut words = line.split_whitespace();
+    words.find(|word| *word == name).unwrap();
+    words.next().unwrap()
+}
+
+#[test]
+fn fdinfo_shows_the_interest_list() {
+    let _turn = take_turn();
+    let (ours, mut theirs) = pair();
+    let mut poll = Poll::new().unwrap();
+    assert_eq!(interest_list(&poll), [""; 0]);
+    let interest = EPOLLIN | EPOLLONESHOT;
+    poll.registry().register(&ours, 0xab, interest).unwrap();
+    let lines = interest_list(&poll);
+    assert_eq!(lines.len(), 1);
+    assert_eq!(field(&lines[0], "tfd:"), ours.as_raw_fd().to_string());
+    assert_eq!(field(&lines[0], "data:"), "ab", "the token");
+    // EPOLLERR (8) and EPOLLHUP (10) belong to every interest.
+    assert_eq!(field(&lines[0], "events:"), "40000019");
+    theirs.write_all(b"a").unwrap();
+    assert_eq!(bits(&mut poll), EPOLLIN);
+    let disabled = interest_list(&poll);
+    assert_eq!(
+        field(&disabled[0], "events:"),
+        "40000000",
+        "one-shot, reported"
+    );
+    drop(ours);
+    assert_eq!(interest_list(&poll), [""; 0]);
+}
+
+#[test]
+fn a_dropped_waker_stays_registered_while_a_child_is_between_fork_and_exec() {
+    let _turn = take_turn();
+    let mut poll = Poll::new().unwrap();
+    let waker = Waker::new(poll.registry(), 9).unwrap();
+    let (mut ours, theirs) = UnixStream::pair().unwrap(); // Both block.
+    let child = thread::spawn(move || {
+        let before_exec = move || {
+            (&theirs).write_all(b"forked")?;
+            (&theirs).read_exact(&mut [0; 2])
+        };
+        let mut command = Command::new("true");
+        // SAFETY: the closure makes two system calls and nothing else.
+        unsafe { command.pre_exec(before_exec) };
+        command.status().unwrap()
+    });
+    ours.read_exact(&mut [0; 6]).unwrap();
+    waker.wake().unwrap();
+    drop(waker); // Its eventfd is close-on-exec, but the child has not called exec yet.
+    assert_eq!(tokens(&now(&mut poll)), [9]);
+    assert_eq!(interest_list(&poll).len(), 1);
+    ours.write_all(b"go").unwrap();
+    assert!(child.join().unwrap().success());
+    assert_eq!(
+        interest_list(&poll),
+        [""; 0],
+        "exec has closed the duplicate"
+    );
+}
+
+static EVENTFD: AtomicI32 = AtomicI32::new(-1);
+
+/// What a handler may do is little: signal-safety(7) names `write`.
+extern "C" fn wake(_signal: i32) {
+    let one = 1_u64.to_ne_bytes();
+    // SAFETY: the eventfd is open for as long as the handler is installed.
+    unsafe { c::write(EVENTFD.load(Ordering::Relaxed), one.as_ptr().cast(), 8) };
+}
+
+#[test]
+fn a_signal_handler_that_writes_to_the_eventfd_of_a_waker_ends_the_sleep() {
+    const ITIMER_REAL: i32 = 0;
+    const SIGALRM: i32 = 14;
+    let _turn = take_turn();
+    in_child(|| {
+        let mut poll = Poll::new().unwrap();
+        let waker = Waker::new(poll.registry(), 9).unwrap();
+        EVENTFD.store(waker.as_fd().as_raw_fd(), Ordering::Relaxed);
+        let in_ten_milliseconds: [c_long; 4] = [0, 0, 0, 10_000];
+        // SAFETY: the handler calls `write` alone; then a `struct itimerval`, and no old one.
+        unsafe {
+            c::signal(SIGALRM, wake);
+            let new = in_ten_milliseconds.as_ptr();
+            assert_eq!(c::setitimer(ITIMER_REAL, new, ptr::null_mut()), 0);
+        }
+        assert_eq!(tokens(&wait(&mut poll)), [9]);
+    });
+}
+
+#[test]
+fn lines_in_the_buffer_of_standard_input_are_not_reported() {
+    let _turn = take_turn();
+    in_child(|| {
+        let (reader, mut writer) = pipe();
+        // SAFETY: both are open; this process is alone with its standard input.
+        assert_eq!(unsafe { c::dup2(reader.as_raw_fd(), 0) }, 0);
+        let mut poll = watch(&io::stdin(), Interest::READABLE);
+        writer.write_all(b"one\ntwo\n").unwrap();
+        assert_eq!(bits(&mut poll), EPOLLIN);
+        let mut line = String::new();
+        io::stdin().read_line(&mut line).unwrap();
+        assert_eq!(line, "one\n");
+        assert_eq!(bits(&mut poll), 0, "poll would sleep");
+        assert_eq!(io::stdin().lock().fill_buf().unwrap(), b"two\n");
+    });
+}
+
+fn flags(source: &impl AsRawFd) -> i32 {
+    const F_GETFL: i32 = 3;
+    // SAFETY: no pointer.
+    unsafe { c::fcntl(source.as_raw_fd(), F_GETFL) }
+}
+
+#[test]
+fn non_blocking_mode_set_by_one_process_holds_for_all_that_share_the_description() {
+    const F_SETFL: i32 = 4;
+    const O_NONBLOCK: i32 = 0o4000;
+    let _turn = take_turn();
+    let (reader, _writer) = UnixStream::pair().unwrap();
+    assert_eq!(flags(&reader) & O_NONBLOCK, 0);
+    in_child(|| {
+        let non_blocking = flags(&reader) | O_NONBLOCK;
+        // SAFETY: no pointer.
+        assert_eq!(
+            unsafe { c::fcntl(reader.as_raw_fd(), F_SETFL, non_blocking) },
+            0
+        );
+    });
+    let read = (&reader).read(&mut [0]).unwrap_err();
+    assert_eq!(read.kind(), io::ErrorKind::WouldBlock);
+}

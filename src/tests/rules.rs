@@ -1,0 +1,145 @@
+//! The kernel's rules, as the guide's page `rules` has them: how a registration gets on the ready
+//! list, in which order, and what takes it off.
+
+use super::common::*;
+use crate::ffi::{EPOLLET, EPOLLIN, EPOLLONESHOT, EPOLLOUT, EPOLLRDHUP};
+use crate::{Events, Interest, Poll, Token};
+use std::io::Write;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+
+const EDGE: i32 = EPOLLIN | EPOLLET;
+
+/// Three socket pairs, registered with their index as token.
+struct Three {
+    poll: Poll,
+    pairs: [(UnixStream, UnixStream); 3],
+}
+
+impl Three {
+    fn new(interest: i32) -> Three {
+        let (poll, pairs) = (Poll::new().unwrap(), [pair(), pair(), pair()]);
+        for (token, (ours, _)) in pairs.iter().enumerate() {
+            poll.registry().register(ours, token, interest).unwrap();
+        }
+        Three { poll, pairs }
+    }
+
+    /// Makes the sources readable, in this order.
+    fn write_to(&mut self, tokens: &[Token]) {
+        for token in tokens {
+            self.pairs[*token].1.write_all(b"a").unwrap();
+        }
+    }
+
+    /// Polls with room for `capacity` events and returns the tokens in the order of the report.
+    fn poll(&mut self, capacity: usize) -> Vec<Token> {
+        let mut events = Events::with_capacity(capacity);
+        let zero = Some(std::time::Duration::ZERO);
+        self.poll.poll(&mut events, zero).unwrap();
+        events.iter().map(|event| event.token()).collect()
+    }
+}
+
+#[test]
+fn events_come_in_the_order_of_the_wakeups() {
+    let mut three = Three::new(EDGE);
+    three.write_to(&[2, 0, 1]);
+    assert_eq!(three.poll(10), [2, 0, 1]);
+}
+
+#[test]
+fn a_registration_is_on_the_ready_list_once_and_keeps_its_place() {
+    let mut three = Three::new(EDGE);
+    three.write_to(&[2, 0, 2, 2, 1]);
+    assert_eq!(three.poll(10), [2, 0, 1]);
+}
+
+#[test]
+fn what_does_not_fit_stays_at_the_head_of_the_ready_list() {
+    let mut three = Three::new(EDGE);
+    three.write_to(&[0, 1, 2]);
+    assert_eq!(three.poll(1), [0]);
+    three.write_to(&[0]);
+    assert_eq!(three.poll(10), [1, 2, 0], "the new edge is behind them");
+}
+
+#[test]
+fn level_triggered_goes_back_to_the_tail_of_the_ready_list() {
+    let mut three = Three::new(EPOLLIN);
+    three.write_to(&[0, 1, 2]);
+    assert_eq!(three.poll(2), [0, 1]);
+    assert_eq!(three.poll(2), [2, 0]);
+    assert_eq!(three.poll(2), [1, 2]);
+}
+
+#[test]
+fn edge_triggered_leaves_the_ready_list_when_it_is_reported() {
+    let mut three = Three::new(EDGE);
+    three.write_to(&[0, 1, 2]);
+    assert_eq!(three.poll(10).len(), 3);
+    assert_eq!(three.poll(10), []);
+}
+
+#[test]
+fn one_shot_is_disabled_when_it_is_reported() {
+    let mut three = Three::new(EPOLLIN | EPOLLONESHOT);
+    three.write_to(&[0]);
+    assert_eq!(three.poll(10), [0]);
+    three.write_to(&[0]);
+    assert_eq!(three.poll(10), []);
+    let (ours, registry) = (&three.pairs[0].0, three.poll.registry());
+    registry.reregister(ours, 0, EPOLLIN).unwrap();
+    assert_eq!(three.poll(10), [0]);
+    assert_eq!(three.poll(10), [0], "level-triggered now");
+}
+
+#[test]
+fn the_source_is_asked_at_the_poll_so_a_report_is_newer_than_its_wakeup() {
+    let (ours, mut theirs) = pair();
+    let mut poll = watch(&ours, Interest::READABLE | Interest::EDGE);
+    theirs.write_all(b"a").unwrap();
+    theirs.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(bits(&mut poll), EPOLLIN | EPOLLRDHUP, "one event has both");
+}
+
+#[test]
+fn a_source_that_is_not_ready_at_the_poll_leaves_the_ready_list_without_an_event() {
+    let mut three = Three::new(EDGE);
+    three.write_to(&[0, 1]);
+    assert_eq!(drain(&mut three.pairs[0].0), 1);
+    assert_eq!(three.poll(10), [1]);
+}
+
+#[test]
+fn a_wakeup_outside_the_interest_is_ignored() {
+    let mut three = Three::new(EPOLLOUT | EPOLLET);
+    assert_eq!(three.poll(10), [0, 1, 2]);
+    three.write_to(&[0, 1, 2]);
+    assert_eq!(three.poll(10), [], "EPOLLIN is not in the interest");
+}
+
+#[test]
+fn register_and_reregister_put_a_ready_source_on_the_ready_list() {
+    let mut three = Three::new(0);
+    three.write_to(&[0, 1, 2]);
+    assert_eq!(three.poll(10), []);
+    for token in [1, 0, 2] {
+        let (ours, registry) = (&three.pairs[token].0, three.poll.registry());
+        registry.reregister(ours, token, EDGE).unwrap();
+    }
+    assert_eq!(three.poll(10), [1, 0, 2]);
+    let duplicate = three.pairs[0].0.try_clone().unwrap();
+    let registry = three.poll.registry();
+    registry.register(&duplicate, 3, EDGE).unwrap();
+    assert_eq!(three.poll(10), [3]);
+}
+
+#[test]
+fn deregister_takes_a_registration_off_the_ready_list() {
+    let mut three = Three::new(EPOLLIN);
+    three.write_to(&[0, 1, 2]);
+    let registry = three.poll.registry();
+    registry.deregister(&three.pairs[1].0).unwrap();
+    assert_eq!(three.poll(10), [0, 2]);
+}
