@@ -90,9 +90,10 @@ recvfrom:error=ECONNRESET:when=1 failed: Connection reset by peer
 sendto:error=EPIPE:when=2 request-1 failed: Broken pipe
 connect:error=EMFILE:when=2 request-1 failed: Too many open files
 FAULTS
+    # Without the first request it ends.
     program 1 -e "$epoll" -e inject=epoll_ctl:error=ENOMEM:when=1+
     expect "$work/calls" INJECTED
-    answered 0
+    expect "$work/program.log" "error: Cannot allocate memory"
     program 1 -e "$epoll" -e inject=epoll_create1:error=EMFILE
     expect "$work/calls" INJECTED
     expect "$work/program.log" "error: Too many open files"
