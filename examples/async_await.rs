@@ -1,145 +1,193 @@
-//! What sits between `poll` and `.await`: an executor and a reactor, on one thread.
+//! What lies between `poll` and `.await`: a future, a reactor and an executor on one thread.
 //!
 //! ```sh
 //! cargo run --example async_await
 //! ```
 //!
-//! You see three `async fn` clients wait together. A future that has to wait leaves a waker with
-//! the reactor and returns `Pending`. When no client can go on, the executor sleeps in
-//! `Poll::poll`; an event's token finds the waker, which puts its client on the executor's list.
+//! You see two `async fn` clients wait at the same time: delays of 0.5 s and 0.2 s take 0.5 s. A
+//! future that has to wait stores a waker under its token and returns `Pending`. When no client can
+//! continue, the executor sleeps in `Poll::poll`. An event's token finds the waker, and the waker
+//! puts its client back on the executor's list.
 //!
-//! It begins where the book's chapter 4 ends, and leads to its chapters on futures and runtimes.
+//! Book: it begins where chapter 4 ends, and leads to the chapters on futures and runtimes.
+//! Besides `ffi.rs` and `poll.rs` it needs the delay server, so run it here.
 //!
-//! Change next: let another thread call a waker. What ends the executor's sleep? (`epollet::Waker`)
+//! Change next:
+//! - Add a third client, with a delay of 0.
+//! - Do not store the waker. What does the executor say?
+//! - Let a client ask twice before its first `.await`. Which event finds no waker, and why is the
+//!   answer not lost?
 
 use epollet::delayserver::DelayServer;
 use epollet::{Events, Interest, Poll, Registry, Token};
-use std::cell::RefCell;
-use std::collections::HashMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll as Progress, Wake, Waker};
-use std::time::Instant;
-use std::{mem, thread};
+use std::task::{Context, Poll as State, Wake, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
 
-fn main() -> io::Result<()> {
-    let server = DelayServer::bind("127.0.0.1:0")?;
-    let (address, stopper) = (server.local_addr()?, server.stopper()?);
-    let server = thread::spawn(move || server.run(io::sink()));
-
-    let poll = Poll::new()?;
-    let registry = poll.registry().try_clone()?;
-    let wakers = RefCell::new(Vec::new());
-    let reactor = Reactor { registry, wakers };
-    let clients: Vec<Task> = vec![
-        Box::pin(client(&reactor, address, 0, &[300])),
-        Box::pin(client(&reactor, address, 1, &[100, 100])),
-        Box::pin(client(&reactor, address, 2, &[150])),
-    ];
-    run(poll, &reactor, clients)?;
-    say("main", "4 answers on 1 thread; one by one: 0.650 s");
-    assert_eq!(reactor.wakers.borrow().len(), 4, "one for each request");
-    stopper.wake()?;
-    server.join().unwrap()
-}
-
-type Done = io::Result<()>;
-type Task<'a> = Pin<Box<dyn Future<Output = Done> + 'a>>;
-
-/// It reads like a blocking program. Each `.await` is where others may run.
-async fn client(reactor: &Reactor, to: SocketAddr, number: usize, delays: &[u64]) -> Done {
-    for delay in delays {
-        let name = format!("client-{number}");
-        say(&name, &format!("asks, for an answer in {delay} ms"));
-        let answer = ask(reactor, to, &format!("/{delay}/{name}"))?.await?;
-        say(&name, "goes on behind .await: it has its answer");
-        assert!(answer.ends_with(&format!("\r\n\r\n{name}")), "{answer}");
+/// A client is written like a blocking program. At each `.await`, other clients may run.
+async fn client(name: &str, delays: &[u64], reactor: &Reactor) -> io::Result<()> {
+    for (number, delay) in delays.iter().enumerate() {
+        say(name, &format!("asks for answer {number} after {delay} ms"));
+        let answer = reactor.ask(&format!("/{delay}/answer-{number}"))?.await?;
+        let message = answer.lines().last().unwrap_or_default();
+        say(name, &format!("continues after .await: {message:?}"));
     }
     Ok(())
 }
 
-fn ask<'a>(reactor: &'a Reactor, to: SocketAddr, path: &str) -> io::Result<Answer<'a>> {
-    let mut stream = TcpStream::connect(to)?;
-    stream.set_nonblocking(true)?;
-    let token = reactor.wakers.borrow().len();
-    reactor.wakers.borrow_mut().push(None);
-    let interest = Interest::READABLE | Interest::EDGE;
-    reactor.registry.register(&stream, token, interest)?;
-    write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
-    Ok(Answer(reactor, stream, token, Vec::new()))
+/// An answer that may not have arrived yet.
+struct Answer<'a> {
+    reactor: &'a Reactor,
+    stream: TcpStream,
+    token: Token,
+    bytes: Vec<u8>,
 }
-
-struct Answer<'a>(&'a Reactor, TcpStream, Token, Vec<u8>);
 
 impl Future for Answer<'_> {
     type Output = io::Result<String>;
 
-    /// Tries to read first, and waits only if it has to: what has come meanwhile makes no new edge.
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Progress<io::Result<String>> {
-        let Answer(reactor, stream, token, bytes) = self.get_mut();
+    /// Reads first, and waits only if it has to: what has arrived already makes no new edge.
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> State<io::Result<String>> {
+        let Answer { stream, bytes, .. } = &mut *self;
         match stream.read_to_end(bytes) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                let (token, waker) = (self.token, context.waker().clone());
+                self.reactor.wakers.borrow_mut().insert(token, waker);
                 say(
                     "future",
-                    &format!("Pending: leaves a waker under token {token}"),
+                    &format!("Pending; its waker is stored for token {token}"),
                 );
-                reactor.wakers.borrow_mut()[*token] = Some(context.waker().clone());
-                Progress::Pending
+                State::Pending
             }
-            done => Progress::Ready(done.map(|_| String::from_utf8_lossy(bytes).into())),
+            Err(error) => State::Ready(Err(error)),
+            Ok(_) => State::Ready(Ok(String::from_utf8_lossy(bytes).into_owned())),
         }
     }
 }
 
-/// Knows which waker an event's token is for, and not what that wakes.
+/// Knows which waker belongs to a token, but not what the waker wakes.
 struct Reactor {
+    address: SocketAddr,
     registry: Registry,
-    wakers: RefCell<Vec<Option<Waker>>>,
+    next_token: Cell<Token>,
+    wakers: RefCell<HashMap<Token, Waker>>,
 }
 
-/// The executor: polls the tasks on its list, and sleeps while it is empty.
-fn run(mut poll: Poll, reactor: &Reactor, tasks: Vec<Task>) -> Done {
-    let list = Arc::new(Mutex::new((0..tasks.len()).collect()));
+impl Reactor {
+    /// Sends a request and registers its stream.
+    fn ask(&self, path: &str) -> io::Result<Answer<'_>> {
+        let token = self.next_token.get();
+        self.next_token.set(token + 1);
+        let mut stream = TcpStream::connect(self.address)?;
+        stream.set_nonblocking(true)?;
+        let interest = Interest::READABLE | Interest::EDGE;
+        self.registry.register(&stream, token, interest)?;
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
+        Ok(Answer {
+            reactor: self,
+            stream,
+            token,
+            bytes: Vec::new(),
+        })
+    }
+
+    /// Sleeps until there are events, and calls the wakers of their tokens. Returns false if there
+    /// was no event for 1 s.
+    fn wait(&self, poll: &mut Poll, events: &mut Events) -> io::Result<bool> {
+        poll.poll(events, Some(Duration::from_secs(1)))?;
+        for event in &*events {
+            let token = event.token();
+            if let Some(waker) = self.wakers.borrow_mut().remove(&token) {
+                say(
+                    "reactor",
+                    &format!("Poll::poll returns token {token}: calls its waker"),
+                );
+                waker.wake();
+            }
+        }
+        Ok(!events.is_empty())
+    }
+}
+
+type Task<'a> = Pin<Box<dyn Future<Output = io::Result<()>> + 'a>>;
+
+/// The executor: polls the tasks on its list, and sleeps in the reactor while the list is empty.
+fn run(mut poll: Poll, reactor: &Reactor, tasks: Vec<Task>) -> io::Result<()> {
+    let runnable = Arc::new(Mutex::new(VecDeque::from_iter(0..tasks.len())));
     let mut tasks: HashMap<usize, Task> = tasks.into_iter().enumerate().collect();
     let mut events = Events::with_capacity(64);
     while !tasks.is_empty() {
-        let ready: Vec<usize> = mem::take(&mut list.lock().unwrap());
-        if ready.is_empty() {
-            assert!(reactor.wakers.borrow().len() >= 3, "each client has asked");
-            say("executor", "its list is empty: sleeps in Poll::poll");
-            poll.poll(&mut events, None)?;
-            for event in &events {
-                if let Some(waker) = reactor.wakers.borrow_mut()[event.token()].take() {
-                    say("reactor", &format!("{event:?}: wakes"));
-                    waker.wake();
-                }
+        let Some(number) = runnable.lock().unwrap().pop_front() else {
+            if !reactor.wait(&mut poll, &mut events)? {
+                say(
+                    "executor",
+                    "gives up: no event for 1 s, and clients are left",
+                );
+                return Ok(());
             }
-        }
-        for number in ready {
-            say("executor", &format!("polls client-{number}"));
-            let waker = Waker::from(Arc::new(PutOnList(number, list.clone())));
-            let task = tasks.get_mut(&number).unwrap().as_mut();
-            if let Progress::Ready(done) = task.poll(&mut Context::from_waker(&waker)) {
-                done?;
+            continue;
+        };
+        let Some(task) = tasks.get_mut(&number) else {
+            continue; // Its waker was called twice.
+        };
+        let list = Arc::clone(&runnable);
+        let waker = Waker::from(Arc::new(PutOnList { number, list }));
+        match task.as_mut().poll(&mut Context::from_waker(&waker)) {
+            State::Pending => {}
+            State::Ready(result) => {
+                result?;
                 tasks.remove(&number);
             }
         }
     }
+    say("executor", "all clients have finished");
     Ok(())
 }
 
-struct PutOnList(usize, Arc<Mutex<Vec<usize>>>);
+/// What a waker does here.
+struct PutOnList {
+    number: usize,
+    list: Arc<Mutex<VecDeque<usize>>>,
+}
 
 impl Wake for PutOnList {
     fn wake(self: Arc<Self>) {
-        self.1.lock().unwrap().push(self.0);
+        self.list.lock().unwrap().push_back(self.number);
     }
 }
 
+fn main() -> io::Result<()> {
+    let server = DelayServer::bind("127.0.0.1:0")?;
+    let address = server.local_addr()?;
+    thread::spawn(move || server.run(io::sink()));
+
+    let poll = Poll::new()?;
+    let reactor = Reactor {
+        address,
+        registry: poll.registry().try_clone()?,
+        next_token: Cell::new(0),
+        wakers: RefCell::new(HashMap::new()),
+    };
+    let clients: Vec<Task> = vec![
+        Box::pin(client("client-1", &[500], &reactor)),
+        Box::pin(client("client-2", &[100, 100], &reactor)),
+    ];
+    run(poll, &reactor, clients)?;
+
+    println!("\nTo take home: a future that has to wait stores a waker, and the event with its");
+    println!("token calls it.");
+    Ok(())
+}
+
 thread_local!(static START: Instant = Instant::now());
+
 fn say(who: &str, what: &str) {
     let time = START.with(Instant::elapsed).as_secs_f64();
     println!("{time:.3} s  {who:8}  {what}");

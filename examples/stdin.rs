@@ -14,7 +14,7 @@
 //!
 //! Belongs to the documentation of `Registry`, "Sources". Among its tests are
 //! `an_inotify_watch_becomes_readable` and `a_terminal_becomes_readable` in `src/tests/sources.rs`,
-//! and `what_never_makes_a_reader_wait_is_eperm` in `src/tests/registration.rs`.
+//! and `a_file_on_disk_a_directory_and_dev_null_are_eperm` in `src/tests/registration.rs`.
 //!
 //! Change next:
 //! - Read more than one line for each event in `with_buf_reader`: repeat `read_line` while

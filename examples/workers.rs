@@ -9,7 +9,7 @@
 //! results. Last, the wrong order leaves a result behind.
 //!
 //! Belongs to the documentation of `Waker`. In `src/tests/threads.rs`,
-//! `wakes_between_two_polls_are_one_event` and `no_wake_is_lost_in_a_hundred_thousand_hand_overs`
+//! `wakes_between_two_polls_are_one_event` and `no_wake_is_lost_in_ten_thousand_hand_overs`
 //! test it.
 //!
 //! Change next:

@@ -33,19 +33,21 @@ pub const EPOLL_CTL_MOD: i32 = 3;
 pub const EPOLLIN: i32 = 0x1;
 /// Priority data, such as TCP's out-of-band byte.
 pub const EPOLLPRI: i32 = 0x2;
-/// Writable: there is room to write, or a non-blocking connect has finished.
+/// Writable: there is room to write (for TCP, about a third of the send buffer), or a non-blocking
+/// connect has finished.
 pub const EPOLLOUT: i32 = 0x4;
 /// An error is pending, or the read end of this pipe is closed. Part of every interest, even of 0.
 pub const EPOLLERR: i32 = 0x8;
-/// Hang-up: both directions are shut down, or the write end of this pipe is closed. Part of every
-/// interest, even of 0.
+/// Hang-up: both directions are shut down, the socket is not connected yet, or the write end of this
+/// pipe is closed. Part of every interest, even of 0.
 pub const EPOLLHUP: i32 = 0x10;
 /// The peer has shut down its sending side, or this side has shut down its receiving side. There
 /// may still be data to read.
 pub const EPOLLRDHUP: i32 = 0x2000;
 
 // epoll_ctl(2): how to report it
-/// Of several epoll instances that wait for this source, wake at least one, not all.
+/// Of the threads that sleep in `epoll_wait` on several epoll instances for this source, wake at
+/// least one, not all.
 pub const EPOLLEXCLUSIVE: i32 = 1 << 28;
 /// One-shot: report once, then disable the registration until `EPOLL_CTL_MOD`.
 pub const EPOLLONESHOT: i32 = 1 << 30;
@@ -125,8 +127,8 @@ impl Event {
         self.has(EPOLLPRI)
     }
 
-    /// Returns true for `EPOLLERR`: an error is pending. The next read or write on a socket returns
-    /// it, or `take_error` does; whichever comes first clears it.
+    /// Returns true for `EPOLLERR`: an error is pending. A read or a write on a socket returns it (a
+    /// read after the data that came before), or `take_error` does; the first to return it clears it.
     pub fn is_error(&self) -> bool {
         self.has(EPOLLERR)
     }

@@ -93,8 +93,8 @@ pub struct Poll(Registry);
 
 impl Poll {
     /// Makes an event queue with an empty interest list, using [`epoll_create1(2)`]. A program that
-    /// a child process executes does not inherit it (`EPOLL_CLOEXEC`). Dropping the `Poll` closes
-    /// it.
+    /// a child process executes does not inherit it (`EPOLL_CLOEXEC`). Dropping the `Poll` and all
+    /// clones of its `Registry` closes it.
     ///
     /// # Errors
     ///
@@ -129,8 +129,8 @@ impl Poll {
     /// up to milliseconds, the unit of `epoll_wait`, so none ends early. For finer timers, register
     /// a `timerfd`.
     ///
-    /// If a signal handler interrupts the call (`EINTR`), it is retried with the remaining time. To
-    /// end a loop on a signal, register a `signalfd`, or have the handler wake a [`Waker`].
+    /// If a signal interrupts the call (`EINTR`), it is retried with the remaining time. To end a
+    /// loop on a signal, register a `signalfd`, or have the handler wake a [`Waker`].
     ///
     /// # Errors
     ///
@@ -159,12 +159,13 @@ impl Poll {
         Ok(())
     }
 
-    /// Calls `epoll_wait` once. Returns false if it is to be called again: a signal handler has
+    /// Calls `epoll_wait` once. Returns false if it is to be called again: a signal has
     /// interrupted it, or the longest wait that fits in an `int`, 24.8 days, has elapsed.
     #[inline]
     fn epoll_wait(&mut self, events: &mut Events, millis: c_int) -> Result<bool> {
         let (epfd, buffer, capacity) = (self.as_raw_fd(), events.as_mut_ptr(), events.capacity());
-        // SAFETY: the kernel writes at most `capacity` events. (Beyond an `int` it sees fewer.)
+        // SAFETY: the kernel writes at most `capacity` events. (If that does not fit in an `int`, it
+        // sees a smaller number, or one that it rejects.)
         let count = unsafe { ffi::epoll_wait(epfd, buffer, capacity as c_int, millis) };
         if count < 0 {
             return retry_if_interrupted();
@@ -195,7 +196,7 @@ impl AsRawFd for Poll {
 ///
 /// A source is anything with a file descriptor (`AsFd`) whose kind of file supports epoll: sockets,
 /// pipes, terminals, `eventfd`, `timerfd`, `signalfd`, `inotify`, `pidfd`, another [`Poll`]. Regular
-/// files on disk, directories and `/dev/null` do not. The source stays yours.
+/// files on disk, directories and `/dev/null` are not supported. The source stays yours.
 ///
 /// A registration belongs to the open file description, which duplicates of the descriptor share
 /// (`try_clone`, a child process). It ends when the last of them is closed. So dropping a
@@ -225,7 +226,7 @@ impl Registry {
     /// | `EEXIST` | `AlreadyExists` | registered already; use [`reregister`](Registry::reregister) to change it |
     /// | `EPERM` | `PermissionDenied` | a kind of file that does not support epoll: a regular file, a directory, `/dev/null` |
     /// | `EBADF` | | the descriptor of `source` is not open |
-    /// | `EINVAL` | `InvalidInput` | the queue itself, or `EPOLLEXCLUSIVE` with bits that it cannot be combined with |
+    /// | `EINVAL` | `InvalidInput` | the queue itself; `EPOLLEXCLUSIVE` with bits that it cannot be combined with, or for another queue |
     /// | `ELOOP` | | a circle of queues, or more than 5 nested |
     /// | `ENOSPC` | `StorageFull` | `/proc/sys/fs/epoll/max_user_watches` is reached |
     /// | `ENOMEM` | `OutOfMemory` | the kernel has no memory left |
@@ -271,8 +272,8 @@ impl Registry {
     /// # Errors
     ///
     /// `ENOENT` (`NotFound`): not registered. `EINVAL` (`InvalidInput`): `EPOLLEXCLUSIVE`, in the
-    /// registration or in `interest`; it cannot be changed. `EBADF` as for
-    /// [`register`](Registry::register).
+    /// registration or in `interest`; it cannot be changed. `EPERM`, `EBADF`, and `EINVAL` for the
+    /// queue itself as for [`register`](Registry::register).
     ///
     /// [`epoll_ctl(2)`]: https://man7.org/linux/man-pages/man2/epoll_ctl.2.html
     pub fn reregister(
@@ -289,7 +290,8 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// `ENOENT` (`NotFound`): not registered. `EBADF` as for [`register`](Registry::register).
+    /// `ENOENT` (`NotFound`): not registered. `EPERM`, `EBADF`, and `EINVAL` for the queue itself as
+    /// for [`register`](Registry::register).
     ///
     /// [`epoll_ctl(2)`]: https://man7.org/linux/man-pages/man2/epoll_ctl.2.html
     pub fn deregister(&self, source: &(impl AsFd + ?Sized)) -> Result<()> {
@@ -497,7 +499,7 @@ fn check(result: c_int) -> Result<u32> {
     u32::try_from(result).map_err(|_| io::Error::last_os_error())
 }
 
-/// Tells why `epoll_wait` failed. Returns `Ok(false)` if a signal handler interrupted it.
+/// Tells why `epoll_wait` failed. Returns `Ok(false)` if a signal interrupted it.
 #[cold]
 fn retry_if_interrupted() -> Result<bool> {
     const NO_ROOM: &str = "`events` has no usable capacity: make it with Events::with_capacity(64)";

@@ -12,7 +12,8 @@ pub struct Client {
     pub stream: TcpStream,
     /// When the state ends at the latest. `None` is later than the clock can count.
     pub deadline: Option<Instant>,
-    address: SocketAddr,
+    /// As the log shows it.
+    address: String,
     state: State,
     /// Received, and not yet taken as a request.
     input: Vec<u8>,
@@ -45,7 +46,7 @@ impl Client {
         Ok(Client {
             stream,
             deadline: Instant::now().checked_add(limits.receive),
-            address,
+            address: address.to_string(),
             state: State::Receive,
             input: Vec::new(),
             ended: false,
@@ -65,20 +66,19 @@ impl Client {
 
     /// Reads once, so that no client delays the others. Returns false if the client is gone.
     pub fn receive(&mut self, event: &Event, limits: &Limits) -> bool {
-        // In `Close` both directions are shut down, which is a hang-up too. What the client has sent
-        // must be read even then: closing would reset the connection, and the answer might be lost.
-        let closing = matches!(self.state, State::Close);
-        if event.is_error() || (event.is_write_closed() && !closing) {
+        // After a reset. A hang-up without an error is the client's end of file in `Close`: both
+        // directions are shut down then, and what it has sent before is still to be read.
+        if event.is_error() {
             return false;
         }
-        if !event.is_readable() && !event.is_read_closed() {
+        if !event.is_readable() {
             return true;
         }
         let mut buffer = [0; 4096];
         let room = self.room(limits).min(buffer.len());
         match self.stream.read(&mut buffer[..room]) {
             Ok(0) => self.ended = true,
-            Ok(_) if closing => {}
+            Ok(_) if matches!(self.state, State::Close) => {}
             Ok(count) => {
                 self.input.reserve_exact(count); // A vector's own growth can double it.
                 self.input.extend_from_slice(&buffer[..count]);
@@ -104,7 +104,7 @@ impl Client {
                     };
                     let mut delay = Duration::ZERO;
                     if let Ok((millis, message)) = &request.asked {
-                        log.request(*millis, message, self.address);
+                        log.request(*millis, message, &self.address);
                         delay = Duration::from_millis(*millis);
                     }
                     self.enter(State::Delay(request), now.checked_add(delay));

@@ -2,8 +2,7 @@
 //! and a request into the bytes of its answer. There are no sockets here.
 
 use super::date::http_date;
-use std::mem;
-use std::time::SystemTime;
+use std::{borrow::Cow, mem, time::SystemTime};
 
 /// What a client asked for, and how to answer.
 #[derive(Debug, PartialEq)]
@@ -46,26 +45,30 @@ impl Request {
         // Empty lines before a request are ignored.
         let start = input.iter().position(|byte| !b"\r\n".contains(byte));
         input.drain(..start.unwrap_or(input.len()));
-        if let Some(end) = end_of_head(input) {
-            let rest = input.split_off(end);
-            let head = mem::replace(input, rest);
-            let head = String::from_utf8_lossy(&head).replace("\r\n", "\n");
-            return Some(parse(&head).unwrap_or_else(Request::refused));
-        }
-        match input.first() {
-            // A client that speaks TLS waits for an answer to its first byte, 0x16.
-            Some(byte) if ended || byte.is_ascii_control() => Some(Request::refused(NOT_HTTP)),
-            _ if input.len() < limit => None,
-            _ if input.contains(&b'\n') => Some(Request::refused(LONG_FIELDS)),
-            _ => Some(Request::refused(LONG_TARGET)),
-        }
+        let Some(end) = end_of_head(input) else {
+            let why = match input.first() {
+                // A client that speaks TLS waits for an answer to its first byte, 0x16.
+                Some(byte) if ended || byte.is_ascii_control() => NOT_HTTP,
+                _ if input.len() < limit => return None,
+                _ if input.contains(&b'\n') => LONG_FIELDS,
+                _ => LONG_TARGET,
+            };
+            return Some(Request::refused(why));
+        };
+        let rest = input.split_off(end);
+        let head = mem::replace(input, rest);
+        let request = parse(&String::from_utf8_lossy(&head)).unwrap_or_else(Request::refused);
+        Some(Request {
+            head_only: head.starts_with(b"HEAD "), // of a refusal too
+            ..request
+        })
     }
 
     /// Returns the bytes of the answer.
     pub fn answer(&self) -> Vec<u8> {
         let (status, body) = match &self.asked {
-            Ok((_, message)) => ("200 OK", message.clone()),
-            Err((status, why)) => (*status, format!("{status}: {why}\n")),
+            Ok((_, message)) => ("200 OK", Cow::from(message)),
+            Err((status, why)) => (*status, Cow::from(format!("{status}: {why}\n"))),
         };
         let date = http_date(SystemTime::now());
         let allow = if status == NOT_ALLOWED.0 { ALLOW } else { "" };
@@ -75,31 +78,33 @@ impl Request {
              Content-Length: {}\r\n{allow}Connection: {connection}\r\n\r\n",
             body.len()
         );
-        let body = if self.head_only { "" } else { &body };
-        [head.as_bytes(), body.as_bytes()].concat()
+        let content = if self.head_only { "" } else { &body };
+        (head + content).into_bytes()
     }
 }
 
 /// Returns the length of the head: the lines up to the first empty one. A line may end in LF alone.
 fn end_of_head(input: &[u8]) -> Option<usize> {
-    let is_end = |end: &usize| {
-        let head = &input[..*end];
-        head.ends_with(b"\n\r\n") || head.ends_with(b"\n\n")
-    };
-    (1..=input.len()).find(is_end)
+    let mut end = 0;
+    for line in input.split_inclusive(|byte| *byte == b'\n') {
+        end += line.len();
+        if line == b"\r\n" || line == b"\n" {
+            return Some(end);
+        }
+    }
+    None
 }
 
 /// Reads a complete head.
 fn parse(head: &str) -> Result<Request, Refusal> {
     let mut lines = head.lines();
-    let words: Vec<&str> = lines.next().unwrap_or_default().split(' ').collect();
-    let [method, target, version] = words[..] else {
+    let mut words = lines.next().unwrap_or_default().split(' ');
+    let (Some(method), Some(target), Some(version), None) =
+        (words.next(), words.next(), words.next(), words.next())
+    else {
         return Err(NOT_HTTP);
     };
-    let is_control = |char: char| char.is_ascii_control() && char != '\t' && char != '\n';
-    // Bytes that are not UTF-8 have become U+FFFD.
-    let is_target = !target.is_empty() && !target.contains('\u{fffd}');
-    if !is_token(method) || !is_target || head.contains(is_control) {
+    if !is_token(method) || !is_target(target) {
         return Err(NOT_HTTP);
     }
     let is_1_0 = match version.strip_prefix("HTTP/").map(str::as_bytes) {
@@ -123,7 +128,7 @@ fn parse(head: &str) -> Result<Request, Refusal> {
     };
     Ok(Request {
         asked,
-        head_only: method == "HEAD",
+        head_only: false,
         last,
     })
 }
@@ -143,34 +148,35 @@ impl Fields {
         let mut fields = Fields::default();
         for line in lines.take_while(|line| !line.is_empty()) {
             let (name, value) = line.split_once(':').ok_or(NOT_HTTP)?;
-            if !is_token(name) {
+            // The line's end is not part of it, but a CR elsewhere is.
+            let is_control = |byte: u8| byte.is_ascii_control() && byte != b'\t';
+            if !is_token(name) || value.bytes().any(is_control) {
                 return Err(NOT_HTTP);
             }
-            match name.to_ascii_lowercase().as_str() {
-                "host" if !is_host(value.trim()) => return Err(BAD_HOST),
-                "host" => fields.hosts += 1,
-                "connection" => {
-                    for option in value.split(',').map(str::trim) {
-                        fields.close |= option.eq_ignore_ascii_case("close");
-                        fields.keep_alive |= option.eq_ignore_ascii_case("keep-alive");
-                    }
+            let is = |known| name.eq_ignore_ascii_case(known);
+            if is("Host") {
+                if !is_host(value.trim()) {
+                    return Err(BAD_HOST);
                 }
-                "content-length" => {
-                    for length in value.split(',').map(str::trim) {
-                        let digits = length.bytes().all(|byte| byte.is_ascii_digit());
-                        let length = length.parse().ok().filter(|_| digits).ok_or(BAD_LENGTH)?;
-                        if fields.length.replace(length).unwrap_or(length) != length {
-                            return Err(BAD_LENGTH);
-                        }
-                    }
+                fields.hosts += 1;
+            } else if is("Connection") {
+                for option in value.split(',').map(str::trim) {
+                    fields.close |= option.eq_ignore_ascii_case("close");
+                    fields.keep_alive |= option.eq_ignore_ascii_case("keep-alive");
                 }
-                "transfer-encoding" => {
-                    if fields.chunked || !value.trim().eq_ignore_ascii_case("chunked") {
+            } else if is("Content-Length") {
+                for length in value.split(',').map(str::trim) {
+                    let digits = length.bytes().all(|byte| byte.is_ascii_digit());
+                    let length = length.parse().ok().filter(|_| digits).ok_or(BAD_LENGTH)?;
+                    if fields.length.replace(length).unwrap_or(length) != length {
                         return Err(BAD_LENGTH);
                     }
-                    fields.chunked = true;
                 }
-                _ => {}
+            } else if is("Transfer-Encoding") {
+                if fields.chunked || !value.trim().eq_ignore_ascii_case("chunked") {
+                    return Err(BAD_LENGTH);
+                }
+                fields.chunked = true;
             }
         }
         Ok(fields)
@@ -207,6 +213,12 @@ fn percent_decode(text: &str) -> Option<String> {
         });
     }
     String::from_utf8(decoded).ok()
+}
+
+/// Bytes that are not UTF-8 have become U+FFFD.
+fn is_target(target: &str) -> bool {
+    !target.is_empty()
+        && !target.contains(|char: char| char.is_ascii_control() || char == '\u{fffd}')
 }
 
 /// The form of a method and of a field's name.

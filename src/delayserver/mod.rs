@@ -21,9 +21,9 @@
 //! sending side and still reads. So its answer is sent when it is due; the reset that comes back
 //! ends the connection. A reset during the delay ends it at once.
 
-mod client;
-mod date;
-mod http;
+pub(crate) mod client;
+pub(crate) mod date;
+pub(crate) mod http;
 
 use self::client::Client;
 use super::{Event, Events, Interest, Poll, Token, Waker};
@@ -71,7 +71,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
-            head: 8000, // RFC 9112 recommends this length for the request line.
+            head: 8000, // RFC 9112 recommends this much for the request line alone.
             receive: Duration::from_secs(10),
             send: Duration::from_secs(10),
             close: Duration::from_secs(1),
@@ -192,24 +192,20 @@ impl DelayServer {
     /// Out of descriptors, memory or registrations: the connection that cannot be accepted keeps the
     /// listener readable, and the loop would spin.
     fn pause_accepting(&mut self) {
-        let registry = self.poll.registry();
-        let _ = registry.reregister(&self.listener, LISTENER, Interest::from(0));
-        self.set_timer(
-            LISTENER,
-            None,
-            Instant::now().checked_add(self.limits.pause),
-        );
+        self.wait_for_connections(Interest::from(0));
+        let resume = Instant::now().checked_add(self.limits.pause);
+        self.set_timer(LISTENER, None, resume);
     }
 
     fn resume_accepting(&mut self) {
         self.timers.pop_first();
+        self.wait_for_connections(Interest::READABLE);
+    }
+
+    fn wait_for_connections(&self, interest: Interest) {
         let registry = self.poll.registry();
-        if registry
-            .reregister(&self.listener, LISTENER, Interest::READABLE)
-            .is_err()
-        {
-            self.pause_accepting();
-        }
+        // It does not fail, because the listener is registered.
+        let _ = registry.reregister(&self.listener, LISTENER, interest);
     }
 
     /// Lets a client go on, after an event or at its deadline.
@@ -238,21 +234,25 @@ impl DelayServer {
 
     fn set_timer(&mut self, token: Token, old: Option<Instant>, new: Option<Instant>) {
         if old != new {
-            old.map(|deadline| self.timers.remove(&(deadline, token)));
-            new.map(|deadline| self.timers.insert((deadline, token)));
+            if let Some(deadline) = old {
+                self.timers.remove(&(deadline, token));
+            }
+            if let Some(deadline) = new {
+                self.timers.insert((deadline, token));
+            }
         }
     }
 }
 
 /// What the server prints.
-struct Log<W: Write> {
+pub(crate) struct Log<W: Write> {
     out: BufWriter<W>,
     requests: u64,
     warned: bool,
 }
 
 impl<W: Write> Log<W> {
-    fn request(&mut self, delay: u64, message: &str, client: SocketAddr) {
+    fn request(&mut self, delay: u64, message: &str, client: &str) {
         self.requests += 1;
         // Control characters could change the terminal.
         let message = message.replace(char::is_control, "\u{fffd}");

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 /// How long after the last answer was due the program says that it is overdue.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// A clock of another machine may differ from ours.
 const TOLERANCE: Duration = Duration::from_millis(10);
 

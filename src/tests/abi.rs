@@ -1,4 +1,4 @@
-//! What crosses the border to the kernel, and how it is printed.
+//! The types that the kernel fills and reads: layout, numbers, predicates, `Debug`.
 
 use crate::ffi::*;
 use crate::{Event, Interest, Poll, Registry, Waker};
@@ -48,6 +48,27 @@ fn debug_prints_the_bits_by_name() {
     );
 }
 
+/// The numbers of `linux/eventpoll.h`.
+#[test]
+fn each_bit_has_the_number_of_the_kernel_and_is_printed_by_name() {
+    for (bit, number, name) in [
+        (EPOLLIN, 0x1, "EPOLLIN"),
+        (EPOLLPRI, 0x2, "EPOLLPRI"),
+        (EPOLLOUT, 0x4, "EPOLLOUT"),
+        (EPOLLERR, 0x8, "EPOLLERR"),
+        (EPOLLHUP, 0x10, "EPOLLHUP"),
+        (EPOLLRDHUP, 0x2000, "EPOLLRDHUP"),
+        (EPOLLEXCLUSIVE, 0x1000_0000, "EPOLLEXCLUSIVE"),
+        (EPOLLONESHOT, 0x4000_0000, "EPOLLONESHOT"),
+        (EPOLLET, 0x8000_0000, "EPOLLET"),
+    ] {
+        assert_eq!(bit as u32, number);
+        assert_eq!(format!("{:?}", Interest::from(bit)), name);
+        let text = format!("Event {{ token: 4, events: {name} }}");
+        assert_eq!(format!("{:?}", event(bit)), text);
+    }
+}
+
 #[test]
 fn interest_is_a_set_of_bits_printed_by_name() {
     let interest = Interest::READABLE | Interest::WRITABLE | Interest::EDGE;
@@ -60,6 +81,11 @@ fn interest_is_a_set_of_bits_printed_by_name() {
         Interest::READABLE | EPOLLOUT | EPOLLET,
         interest,
         "raw bits, too"
+    );
+    assert_eq!(
+        interest | Interest::EDGE,
+        interest,
+        "a set has no bit twice"
     );
     let others = Interest::PRIORITY | Interest::ONESHOT | EPOLLEXCLUSIVE;
     assert_eq!(

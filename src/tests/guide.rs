@@ -1,13 +1,11 @@
-//! The guide names tests. Each of them exists.
+//! The guide, the README, the two files and the lessons name tests. Each of them exists.
 
 use std::fs;
 use std::path::Path;
 
-/// Returns the contents of all files with this extension in a directory of `src`.
+/// Returns the contents of all files with this extension in a directory of the package.
 fn read_all(directory: &str, extension: &str) -> String {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("src")
-        .join(directory);
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
     let paths = fs::read_dir(directory)
         .unwrap()
         .map(|entry| entry.unwrap().path());
@@ -24,9 +22,18 @@ fn is_name_of_a_test(text: &str) -> bool {
 }
 
 #[test]
-fn every_test_that_the_guide_names_exists() {
-    let (guide, tests) = (read_all("guide", "md"), read_all("tests", "rs"));
-    let names = guide.split('`').filter(|text| is_name_of_a_test(text));
+fn every_test_that_is_named_exists() {
+    let tests = read_all("src/tests", "rs");
+    let texts = [
+        ("src/guide", "md"),
+        (".", "md"),
+        ("src", "rs"),
+        ("examples", "rs"),
+    ];
+    let texts = texts
+        .map(|(directory, extension)| read_all(directory, extension))
+        .concat();
+    let names = texts.split('`').filter(|text| is_name_of_a_test(text));
     let mut count = 0;
     for name in names {
         assert!(tests.contains(&format!("fn {name}()")), "{name}");

@@ -378,21 +378,22 @@ fn exclusive_does_not_balance_between_two_idle_instances() {
             scope.spawn(move || {
                 tell_stat.send(stat()).unwrap();
                 while wait(&mut poll)[0].token() != STOP {
-                    if listener.accept().is_ok() {
-                        tell.send(worker).unwrap();
-                    }
+                    tell.send((worker, listener.accept().is_ok())).unwrap();
                 }
             });
             stats.push(told_stat.recv().unwrap());
         }
-        let mut accepted = Vec::new();
+        let mut woken = Vec::new();
         for _ in 0..CONNECTIONS {
             stats.iter().for_each(|stat| await_state(stat, 'S'));
             let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            accepted.push(told.recv().unwrap());
+            woken.push(told.recv().unwrap());
         }
+        stats.iter().for_each(|stat| await_state(stat, 'S'));
+        woken.extend(told.try_iter());
         wakers.iter().for_each(|waker| waker.wake().unwrap());
-        assert_eq!(accepted, [accepted[0]; CONNECTIONS], "one worker takes all");
+        let (worker, _) = woken[0];
+        assert_eq!(woken, [(worker, true); CONNECTIONS], "always the same");
     });
 }
 

@@ -1,9 +1,9 @@
-//! What the queue does, one fact a test, through the public API alone.
+//! What the queue does: one fact per test.
 //!
-//! No result hangs on how long something takes: each test waits for the event itself, or asks with
-//! a timeout of zero for what must be there already. (Pipes and socket pairs deliver before the
-//! call that sends returns.) Tests that need processes of their own are in `processes.rs` and
-//! `program.rs`, so that no child here holds a copy of a descriptor which another test closes.
+//! No result depends on how long something takes. Each test waits for the event itself, or asks with
+//! a timeout of zero for what must be there already: pipes and socket pairs deliver before the call
+//! that sends returns. Tests that fork are targets of their own, so that no child process here
+//! holds a duplicate of a descriptor which another test closes.
 
 mod abi;
 mod attack;
@@ -11,11 +11,13 @@ mod common;
 mod delayserver;
 mod edges;
 mod guide;
+mod http;
 mod misunderstandings;
 mod poll;
 mod readiness;
 mod registration;
 mod rules;
+mod scripted;
 mod sources;
 mod threads;
 mod triggers;

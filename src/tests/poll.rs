@@ -1,4 +1,4 @@
-//! `Poll::poll` itself: capacity, order, timeouts. Signals are in `processes.rs`.
+//! `Poll::poll` itself: capacity, order, timeouts. Signals are in `children.rs` and `scripted`.
 
 use super::common::*;
 use crate::ffi::EPOLLIN;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn an_event_comes_with_its_token_and_its_readiness() {
-    let (ours, mut theirs) = pair();
+    let (ours, mut theirs) = unix_pair();
     let mut poll = Poll::new().unwrap();
     poll.registry()
         .register(&ours, 42, Interest::READABLE)
@@ -24,17 +24,17 @@ fn an_event_comes_with_its_token_and_its_readiness() {
     assert!(events[0].is_readable() && !events[0].is_writable());
 }
 
-/// Shows a wrong layout of `Event`: the kernel writes the events one behind the other.
+/// Fails if the layout of `Event` is wrong: the kernel writes one event behind the other.
 #[test]
 fn five_sources_ready_at_once_come_with_their_own_tokens() {
     let chosen = [usize::MIN, 1, 0x1234_5678, usize::MAX - 1, usize::MAX];
     let mut poll = Poll::new().unwrap();
     let _pairs: Vec<_> = chosen.map(|token| ready_source(&poll, token)).into();
-    assert_eq!(tokens(&now(&mut poll)), chosen);
+    assert_eq!(sorted_tokens(&ready_now(&mut poll)), chosen);
 }
 
 fn ready_source(poll: &Poll, token: usize) -> (UnixStream, UnixStream) {
-    let (ours, mut theirs) = pair();
+    let (ours, mut theirs) = unix_pair();
     theirs.write_all(b"a").unwrap();
     poll.registry().register(&ours, token, EPOLLIN).unwrap();
     (ours, theirs)
@@ -49,7 +49,7 @@ fn more_ready_sources_than_capacity_take_turns() {
     for _ in 0..4 {
         poll.poll(&mut events, None).unwrap();
         assert!((1..=events.capacity()).contains(&events.len()));
-        seen.extend(tokens(&events));
+        seen.extend(sorted_tokens(&events));
     }
     assert_eq!(
         seen.len(),
@@ -61,7 +61,7 @@ fn more_ready_sources_than_capacity_take_turns() {
 #[test]
 fn a_capacity_of_one_loses_nothing_under_edge() {
     let mut poll = Poll::new().unwrap();
-    let mut pairs: Vec<_> = (0..5).map(|_| pair()).collect();
+    let mut pairs: Vec<_> = (0..5).map(|_| unix_pair()).collect();
     for (token, (ours, theirs)) in pairs.iter_mut().enumerate() {
         poll.registry()
             .register(ours, token, Interest::READABLE | Interest::EDGE)
@@ -72,7 +72,7 @@ fn a_capacity_of_one_loses_nothing_under_edge() {
     let mut seen = HashSet::new();
     for _ in 0..5 {
         poll.poll(&mut events, None).unwrap();
-        seen.extend(tokens(&events));
+        seen.extend(sorted_tokens(&events));
     }
     assert_eq!(seen.len(), 5);
 }
@@ -89,21 +89,21 @@ fn a_capacity_of_zero_is_invalid_input_and_says_what_to_do() {
 
 #[test]
 fn events_are_cleared_at_each_call() {
-    let (ours, mut theirs) = pair();
-    let mut poll = watch(&ours, EPOLLIN);
+    let (ours, mut theirs) = unix_pair();
+    let mut poll = queue_with(&ours, EPOLLIN);
     theirs.write_all(b"a").unwrap();
     let mut events = Events::with_capacity(4);
     poll.poll(&mut events, None).unwrap();
     poll.poll(&mut events, None).unwrap();
-    assert_eq!(tokens(&events), [1], "once, not twice");
+    assert_eq!(sorted_tokens(&events), [1], "once, not twice");
     poll.registry().deregister(&ours).unwrap();
     poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
-    assert_eq!(tokens(&events), []);
+    assert_eq!(sorted_tokens(&events), []);
 }
 
 #[test]
 fn an_empty_queue_returns_nothing_at_once_with_a_zero_timeout() {
-    assert_eq!(tokens(&now(&mut Poll::new().unwrap())), []);
+    assert_eq!(sorted_tokens(&ready_now(&mut Poll::new().unwrap())), []);
 }
 
 #[test]
@@ -143,15 +143,15 @@ fn an_event_ends_a_wait_of_any_length() {
             scope.spawn(|| waker.wake().unwrap());
             let mut events = Events::with_capacity(1);
             poll.poll(&mut events, timeout).unwrap();
-            assert_eq!(tokens(&events), [7], "{timeout:?}");
+            assert_eq!(sorted_tokens(&events), [7], "{timeout:?}");
         });
     }
 }
 
 #[test]
 fn what_is_ready_is_returned_whatever_the_timeout() {
-    let (ours, mut theirs) = pair();
-    let mut poll = watch(&ours, EPOLLIN);
+    let (ours, mut theirs) = unix_pair();
+    let mut poll = queue_with(&ours, EPOLLIN);
     theirs.write_all(b"a").unwrap();
     let mut events = Events::with_capacity(1);
     for timeout in [
@@ -161,6 +161,6 @@ fn what_is_ready_is_returned_whatever_the_timeout() {
         Duration::MAX,
     ] {
         poll.poll(&mut events, Some(timeout)).unwrap();
-        assert_eq!(tokens(&events), [1], "{timeout:?}");
+        assert_eq!(sorted_tokens(&events), [1], "{timeout:?}");
     }
 }

@@ -133,7 +133,7 @@ fn await_close(mut stream: TcpStream) {
 
 #[test]
 fn each_answer_is_one_line_with_time_event_and_message_and_the_fastest_comes_first() {
-    let output = run(delay_server(), &["900", "500", "100"]);
+    let output = run(delay_server(), &["300", "200", "100"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert_eq!(messages(&output), ["request-2", "request-1", "request-0"]);
     for token in 0..3 {
@@ -144,7 +144,7 @@ fn each_answer_is_one_line_with_time_event_and_message_and_the_fastest_comes_fir
         last_line(&output).starts_with("3 of 3 answered in "),
         "{output:?}"
     );
-    assert!(last_line(&output).ends_with(" on one thread; one after another: 1.500 s"));
+    assert!(last_line(&output).ends_with(" on one thread; one after another: 0.600 s"));
     assert!(output.stderr.is_empty());
 }
 
@@ -160,9 +160,9 @@ fn it_says_first_what_will_happen_and_how_long_that_takes() {
 
 #[test]
 fn the_chart_has_a_bar_for_each_request_as_long_as_it_took() {
-    let output = run(delay_server(), &["1000", "500"]);
+    let output = run(delay_server(), &["400", "200"]);
     let length = |label| bar(&output, label).matches('=').count();
-    let (long, short) = (length("request-0 1000 ms |"), length("request-1 500 ms  |"));
+    let (long, short) = (length("request-0 400 ms |"), length("request-1 200 ms |"));
     assert!(short < long, "{output:?}");
     assert_eq!(
         bar(&output, "request-0").len(),
@@ -346,7 +346,7 @@ fn a_server_that_takes_one_connection_gets_the_request_on_it() {
 fn an_answer_that_is_overdue_is_reported_once_and_still_awaited() {
     let output = run(
         server(|stream, path| {
-            thread::sleep(Duration::from_millis(5500));
+            thread::sleep(Duration::from_millis(2500));
             send(stream, &ok(message(path)));
         }),
         &["0"],
@@ -586,7 +586,7 @@ fn an_end_of_file_after_the_answer_is_not_counted_twice() {
 
 #[test]
 fn it_continues_after_being_stopped() {
-    let child = spawn(delay_server(), &["1500", "1200"]);
+    let child = spawn(delay_server(), &["900", "700"]);
     let pid = child.id().to_string();
     let stat = format!("/proc/{pid}/stat");
     for _ in 0..3 {
@@ -617,7 +617,7 @@ fn a_reader_that_leaves_early_ends_it_without_a_message() {
 
 #[test]
 fn a_thousand_requests_wait_on_one_thread() {
-    let delays: Vec<String> = (0..1000).map(|i| (1000 + i).to_string()).collect();
+    let delays: Vec<String> = (0..1000).map(|i| (300 + i / 2).to_string()).collect();
     let delays: Vec<&str> = delays.iter().map(String::as_str).collect();
     let mut child = spawn(delay_server(), &delays);
     let mut text = String::new();

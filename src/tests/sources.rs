@@ -1,26 +1,24 @@
-//! What can be watched: whatever has a descriptor that the kernel can poll. Children, signals and
-//! standard input are in `processes.rs`.
+//! Kinds of files that can be sources. Child processes, signals and standard input are in
+//! `children.rs`.
 
 use super::common::*;
 use crate::Interest;
 use crate::ffi::{EFD_CLOEXEC, EFD_NONBLOCK, EPOLLIN};
-use std::ffi::CString;
+use std::ffi::{CStr, CString, c_long};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::UdpSocket;
-use std::os::raw::{c_long, c_void};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::io::{AsFd, AsRawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 
-const CLOEXEC: i32 = 0o2000000;
-
-/// Nothing before `act`, EPOLLIN after it.
+/// Asserts that there is nothing before `act`, and EPOLLIN after it.
 fn becomes_readable(source: &impl AsFd, act: impl FnOnce()) {
-    let mut poll = watch(source, Interest::READABLE);
-    assert_eq!(bits(&mut poll), 0);
+    let mut poll = queue_with(source, Interest::READABLE);
+    assert_eq!(ready_bits(&mut poll), 0);
     act();
-    assert_eq!(wait(&mut poll)[0].bits() as i32, EPOLLIN);
+    assert_eq!(await_events(&mut poll)[0].bits() as i32, EPOLLIN);
 }
 
 #[test]
@@ -40,7 +38,7 @@ fn a_udp_socket_becomes_readable() {
 
 #[test]
 fn a_unix_stream_becomes_readable() {
-    let (ours, mut theirs) = pair();
+    let (ours, mut theirs) = unix_pair();
     becomes_readable(&ours, || theirs.write_all(b"a").unwrap());
 }
 
@@ -61,7 +59,7 @@ fn a_pipe_becomes_readable() {
 #[test]
 fn an_eventfd_becomes_readable() {
     // SAFETY: no pointer.
-    let eventfd = fd(unsafe { crate::ffi::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) });
+    let eventfd = owned_fd(unsafe { crate::ffi::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) });
     let eventfd = File::from(eventfd);
     becomes_readable(&eventfd, || {
         (&eventfd).write_all(&3_u64.to_ne_bytes()).unwrap()
@@ -75,7 +73,7 @@ fn an_eventfd_becomes_readable() {
 fn a_timerfd_becomes_readable() {
     const CLOCK_MONOTONIC: i32 = 1;
     // SAFETY: no pointer.
-    let timer = fd(unsafe { c::timerfd_create(CLOCK_MONOTONIC, CLOEXEC) });
+    let timer = owned_fd(unsafe { c::timerfd_create(CLOCK_MONOTONIC, CLOEXEC) });
     becomes_readable(&timer, || {
         let once_in_a_millisecond: [c_long; 4] = [0, 0, 0, 1_000_000];
         let new = once_in_a_millisecond.as_ptr();
@@ -95,9 +93,8 @@ fn an_inotify_watch_becomes_readable() {
     std::fs::create_dir(&directory).unwrap();
     let path = CString::new(directory.as_os_str().as_bytes()).unwrap();
     // SAFETY: no pointer; then a path that ends in a zero byte.
-    let inotify = fd(unsafe { c::inotify_init1(CLOEXEC) });
-    let path = path.as_ptr() as *const c_void;
-    assert!(unsafe { c::inotify_add_watch(inotify.as_raw_fd(), path, IN_CREATE) } >= 0);
+    let inotify = owned_fd(unsafe { c::inotify_init1(CLOEXEC) });
+    assert!(unsafe { c::inotify_add_watch(inotify.as_raw_fd(), path.as_ptr(), IN_CREATE) } >= 0);
     becomes_readable(&inotify, || {
         File::create(directory.join("new")).unwrap();
     });
@@ -106,33 +103,23 @@ fn an_inotify_watch_becomes_readable() {
 
 #[test]
 fn a_terminal_becomes_readable() {
-    const TIOCSPTLCK: u64 = 0x4004_5431;
-    const TIOCGPTN: u64 = 0x8004_5430;
-    const O_NOCTTY: i32 = 0o400;
-    let open = |path: &str| {
-        use std::os::unix::fs::OpenOptionsExt;
-        let mut options = OpenOptions::new();
-        options
-            .read(true)
-            .write(true)
-            .custom_flags(O_NOCTTY)
-            .open(path)
-            .unwrap()
-    };
-    let mut keyboard = open("/dev/ptmx");
-    let (unlocked, mut number) = (0_i32, 0_i32);
-    // SAFETY: the kernel reads an int, then it writes one.
+    const O_RDWR_NOCTTY: i32 = 0o402;
+    // SAFETY: the call takes no pointer.
+    let keyboard = owned_fd(unsafe { c::posix_openpt(O_RDWR_NOCTTY) });
+    let mut name = [0; 64];
+    // SAFETY: the C library writes at most 64 bytes.
     unsafe {
-        assert_eq!(
-            c::ioctl(keyboard.as_raw_fd(), TIOCSPTLCK as _, &unlocked),
-            0
-        );
-        assert_eq!(
-            c::ioctl(keyboard.as_raw_fd(), TIOCGPTN as _, &mut number),
-            0
-        );
+        assert_eq!(c::unlockpt(keyboard.as_raw_fd()), 0);
+        let found = c::ptsname_r(keyboard.as_raw_fd(), name.as_mut_ptr().cast(), name.len());
+        assert_eq!(found, 0);
     }
-    let terminal = open(&format!("/dev/pts/{number}"));
+    let name = CStr::from_bytes_until_nul(&name).unwrap().to_str().unwrap();
+    let terminal = OpenOptions::new()
+        .read(true)
+        .custom_flags(O_RDWR_NOCTTY)
+        .open(name)
+        .unwrap();
     // A terminal hands over whole lines.
+    let mut keyboard = File::from(keyboard);
     becomes_readable(&terminal, || keyboard.write_all(b"hello\n").unwrap());
 }

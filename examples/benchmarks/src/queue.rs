@@ -1,7 +1,7 @@
-//! One trait over the libraries. Each part is what a user of that library would write, and all ask
-//! the kernel for the same: readable, end of stream, edge-triggered (mio has nothing else).
+//! One trait over the libraries. Each implementation is what a user of that library would write, and
+//! all ask the kernel for the same: readable, half-close, edge-triggered (mio has nothing else).
 
-use epollet::{ffi, Interest};
+use epollet::{Interest, ffi};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec};
 use std::fs::File;
@@ -14,8 +14,8 @@ use std::time::Duration;
 /// How many events one poll may return.
 const CAPACITY: usize = 1024;
 
-/// Every method is `inline(always)`: the trait is to cost nothing, so that what is left is the
-/// library's.
+/// The methods that are measured are `inline(always)`: the trait costs nothing, and what remains is
+/// the cost of the library.
 pub trait Queue: Sized + 'static {
     type Waker: Send;
 
@@ -29,7 +29,7 @@ pub trait Queue: Sized + 'static {
     fn wake(waker: &Self::Waker) -> io::Result<()>;
 }
 
-/// Bare system calls, by way of libc.
+/// The bare system calls, through the libc crate. It does not retry on `EINTR`.
 pub struct Bare {
     epoll: OwnedFd,
     events: Vec<libc::epoll_event>,
@@ -42,7 +42,7 @@ impl Bare {
             events: (libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLET) as u32,
             u64: token as u64,
         };
-        // SAFETY: the kernel reads `event` before it returns.
+        // SAFETY: the kernel reads `event` before the call returns.
         done(unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), op, fd, &mut event) })?;
         Ok(())
     }
@@ -60,14 +60,13 @@ impl Queue for Bare {
     type Waker = File;
 
     fn new() -> io::Result<Bare> {
-        // SAFETY: no pointer goes in, and the descriptor that comes out is new.
-        unsafe {
-            let epoll = done(libc::epoll_create1(libc::EPOLL_CLOEXEC))? as i32;
-            Ok(Bare {
-                epoll: OwnedFd::from_raw_fd(epoll),
-                events: vec![libc::epoll_event { events: 0, u64: 0 }; CAPACITY],
-            })
-        }
+        // SAFETY: the call takes no pointer.
+        let epoll = done(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })? as i32;
+        Ok(Bare {
+            // SAFETY: the descriptor is new, so nothing else owns it.
+            epoll: unsafe { OwnedFd::from_raw_fd(epoll) },
+            events: vec![libc::epoll_event { events: 0, u64: 0 }; CAPACITY],
+        })
     }
 
     #[inline(always)]
@@ -88,41 +87,30 @@ impl Queue for Bare {
     #[inline(always)]
     fn poll(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
         let (epoll, events) = (self.epoll.as_raw_fd(), self.events.as_mut_ptr());
-        // SAFETY: there is room for `CAPACITY` events, and the kernel reads `timespec` before it
-        // returns.
-        let count = match timeout {
-            Some(time) if time.subsec_nanos() % 1_000_000 > 0 => unsafe {
-                let timespec = libc::timespec {
-                    tv_sec: time.as_secs() as libc::time_t,
-                    tv_nsec: time.subsec_nanos().into(),
-                };
-                let no_mask = std::ptr::null::<libc::sigset_t>();
-                let number = libc::SYS_epoll_pwait2;
-                libc::syscall(number, epoll, events, CAPACITY, &timespec, no_mask, 0) as i32
-            },
-            Some(time) => unsafe {
-                libc::epoll_wait(epoll, events, CAPACITY as i32, time.as_millis() as i32)
-            },
-            None => unsafe { libc::epoll_wait(epoll, events, CAPACITY as i32, -1) },
+        let millis = match timeout {
+            None => -1,
+            Some(timeout) => (timeout + Duration::from_nanos(999_999)).as_millis() as i32,
         };
+        // SAFETY: the buffer has room for `CAPACITY` events.
+        let count = unsafe { libc::epoll_wait(epoll, events, CAPACITY as i32, millis) };
         let events = &self.events[..done(count)?];
         Ok(events.iter().map(|event| event.u64 as usize).sum())
     }
 
     fn waker(&self) -> io::Result<File> {
-        // SAFETY: no pointer goes in, and the descriptor that comes out is new.
-        let waker = unsafe {
-            let flags = libc::EFD_CLOEXEC | libc::EFD_NONBLOCK;
-            File::from_raw_fd(done(libc::eventfd(0, flags))? as i32)
-        };
+        // SAFETY: the call takes no pointer.
+        let eventfd = done(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+        // SAFETY: the descriptor is new, so nothing else owns it.
+        let waker = unsafe { File::from_raw_fd(eventfd as i32) };
         self.epoll_ctl(libc::EPOLL_CTL_ADD, waker.as_raw_fd(), 0)?;
         Ok(waker)
     }
 
     #[inline(always)]
     fn wake(waker: &File) -> io::Result<()> {
-        // SAFETY: the kernel reads 8 bytes, and here are 8.
-        done(unsafe { libc::write(waker.as_raw_fd(), (&1_u64 as *const u64).cast(), 8) } as i32)?;
+        let one = 1_u64;
+        // SAFETY: the kernel reads 8 bytes, the size of a u64.
+        done(unsafe { libc::write(waker.as_raw_fd(), (&raw const one).cast(), 8) } as i32)?;
         Ok(())
     }
 }
@@ -250,8 +238,8 @@ impl Queue for Polling {
     fn register(&self, source: &UnixStream, token: usize) -> io::Result<()> {
         let interest = polling::Event::readable(token);
         let mode = polling::PollMode::Edge;
-        // SAFETY: that it must be deleted before it is dropped holds for other kernels: epoll
-        // forgets it by itself.
+        // SAFETY: the source need not outlive the poller here: epoll removes what is closed. (Other
+        // kernels may not.)
         unsafe { self.poller.add_with_mode(source, interest, mode) }
     }
 
@@ -284,7 +272,7 @@ impl Queue for Polling {
     }
 }
 
-/// rustix makes system calls without libc, in the one instruction that they take.
+/// rustix makes the system calls without libc, inline.
 pub struct Rustix {
     epoll: OwnedFd,
     events: Vec<epoll::Event>,

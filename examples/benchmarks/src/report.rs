@@ -1,6 +1,11 @@
 //! The order of turns, quartiles, and the tables that the programs end with.
+//!
+//! Written by hand, because criterion and divan finish one candidate before they start the next, and
+//! tango-bench pairs two builds of one program. Here up to five candidates take turns inside one
+//! run, and a ratio compares two turns of the same round: on a machine that other programs use, too,
+//! that is what makes a difference of 3 % visible.
 
-use comfy_table::{presets, CellAlignment, Table};
+use comfy_table::{CellAlignment, Table, presets};
 
 /// Median and quartiles of some samples.
 pub struct Quartiles {
@@ -28,21 +33,22 @@ impl Quartiles {
     }
 }
 
-/// The order in which `count` of them take their turns in a round: each round begins with another.
+/// The order in which `count` candidates take their turns in a round: each round begins with
+/// another one.
 pub fn turns(round: usize, count: usize) -> impl Iterator<Item = usize> {
     (0..count).map(move |turn| (round + turn) % count)
 }
 
-/// Returns a cell for each row of `samples`: its median and, but for the first row, its ratio to the
-/// first, sample by sample, with the quartiles.
-pub fn compare(samples: &[Vec<f64>]) -> Vec<String> {
+/// Returns a cell for each row of `samples`: its median and, except for the first row, its ratio to
+/// the first, sample by sample, with the quartiles.
+pub fn compare(samples: &[Vec<f64>], decimals: usize) -> Vec<String> {
     let mut cells = Vec::new();
     for (at, own) in samples.iter().enumerate() {
         let median = Quartiles::of(own.iter().copied()).median;
         let ratios = Quartiles::of(own.iter().zip(&samples[0]).map(|(own, first)| own / first));
         cells.push(match at {
-            0 => format!("{median:.0}"),
-            _ => format!("{median:.0}; {}", ratios.format(2)),
+            0 => format!("{median:.decimals$}"),
+            _ => format!("{median:.decimals$}; {}", ratios.format(2)),
         });
     }
     cells

@@ -1,20 +1,23 @@
-//! The work that is measured. Each function is generic over the library and never inlined: the
-//! compiler makes a loop of its own for each library and scenario.
+//! The operations that are measured. Each function is generic over the library and never inlined:
+//! the compiler makes a separate loop for each library and scenario.
 
 use crate::queue::{Bare, Epollet, Mio, Polling, Queue, Rustix};
-use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::hint::black_box;
 use std::io::{self, Error, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// One library, set up for one scenario: runs it so many times.
+/// One library, set up for one scenario: repeats it so many times.
 pub type Run = Box<dyn FnMut(usize) -> io::Result<()>>;
 
 pub struct Library {
     pub name: &'static str,
     pub prepare: fn(Scenario) -> io::Result<Run>,
+    /// The same loops with timeouts that the compiler does not know.
+    pub prepare_unknown: fn(Scenario) -> io::Result<Run>,
     /// Returns how late a timeout ends.
     pub late: fn(Duration) -> io::Result<Duration>,
 }
@@ -23,13 +26,14 @@ impl Library {
     const fn new<Q: Queue>(name: &'static str) -> Library {
         Library {
             name,
-            prepare: prepare::<Q>,
+            prepare: prepare::<Q, false>,
+            prepare_unknown: prepare::<Q, true>,
             late: late::<Q>,
         }
     }
 }
 
-/// The first is what the others are compared to.
+/// The others are compared with the first.
 pub const LIBRARIES: [Library; 5] = [
     Library::new::<Bare>("bare"),
     Library::new::<Epollet>("epollet"),
@@ -74,34 +78,30 @@ impl Scenario {
             Scenario::Wake => "wake from a thread",
         }
     }
-
-    /// How often it calls the library.
-    pub fn calls(self) -> u64 {
-        match self {
-            Scenario::Register | Scenario::Wake => 2,
-            _ => 1,
-        }
-    }
 }
 
-fn prepare<Q: Queue>(scenario: Scenario) -> io::Result<Run> {
+fn prepare<Q: Queue, const UNKNOWN: bool>(scenario: Scenario) -> io::Result<Run> {
     let mut queue = Q::new()?;
     let (ours, theirs) = UnixStream::pair()?;
     if scenario != Scenario::Register && scenario != Scenario::Wake {
         queue.register(&ours, 1)?;
     }
     Ok(match scenario {
-        Scenario::RoundTrip => Box::new(move |n| round_trip(&mut queue, &ours, &theirs, n)),
-        Scenario::FiniteTimeout => Box::new(move |n| finite_timeout(&mut queue, &ours, &theirs, n)),
+        Scenario::RoundTrip => {
+            Box::new(move |n| round_trip::<_, UNKNOWN>(&mut queue, &ours, &theirs, n))
+        }
+        Scenario::FiniteTimeout => {
+            Box::new(move |n| finite_timeout::<_, UNKNOWN>(&mut queue, &ours, &theirs, n))
+        }
         Scenario::AmongIdle => {
             for idle in idle() {
                 queue.register(idle, 0)?;
             }
-            Box::new(move |n| round_trip(&mut queue, &ours, &theirs, n))
+            Box::new(move |n| round_trip::<_, UNKNOWN>(&mut queue, &ours, &theirs, n))
         }
-        Scenario::EmptyPoll => Box::new(move |n| empty_poll(&mut queue, n)),
+        Scenario::EmptyPoll => Box::new(move |n| empty_poll::<_, UNKNOWN>(&mut queue, n)),
         Scenario::ManyEvents => {
-            // To epoll each duplicate is a source of its own: one byte makes all of them ready.
+            // To epoll, each duplicate is a source: one byte makes all of them ready.
             let mut sources = Vec::new();
             for token in 2..=64 {
                 sources.push(ours.try_clone()?);
@@ -109,7 +109,7 @@ fn prepare<Q: Queue>(scenario: Scenario) -> io::Result<Run> {
             }
             Box::new(move |n| {
                 let _keep = &sources;
-                many_events(&mut queue, &ours, &theirs, n)
+                many_events::<_, UNKNOWN>(&mut queue, &ours, &theirs, n)
             })
         }
         Scenario::Register => Box::new(move |n| register(&queue, &ours, n)),
@@ -123,8 +123,14 @@ fn prepare<Q: Queue>(scenario: Scenario) -> io::Result<Run> {
     })
 }
 
+/// Passes a timeout on, and hides it from the compiler if it is to be unknown.
+#[inline(always)]
+fn hide<const UNKNOWN: bool>(timeout: Option<Duration>) -> Option<Duration> {
+    if UNKNOWN { black_box(timeout) } else { timeout }
+}
+
 #[inline(never)]
-pub fn round_trip<Q: Queue>(
+pub fn round_trip<Q: Queue, const UNKNOWN: bool>(
     queue: &mut Q,
     mut ours: &UnixStream,
     mut theirs: &UnixStream,
@@ -132,14 +138,14 @@ pub fn round_trip<Q: Queue>(
 ) -> io::Result<()> {
     for _ in 0..n {
         theirs.write_all(&[1])?;
-        assert_eq!(queue.poll(None)?, 1);
+        assert_eq!(queue.poll(hide::<UNKNOWN>(None))?, 1);
         ours.read_exact(&mut [0])?;
     }
     Ok(())
 }
 
 #[inline(never)]
-fn finite_timeout<Q: Queue>(
+fn finite_timeout<Q: Queue, const UNKNOWN: bool>(
     queue: &mut Q,
     mut ours: &UnixStream,
     mut theirs: &UnixStream,
@@ -147,22 +153,25 @@ fn finite_timeout<Q: Queue>(
 ) -> io::Result<()> {
     for _ in 0..n {
         theirs.write_all(&[1])?;
-        assert_eq!(queue.poll(Some(Duration::from_secs(5)))?, 1);
+        assert_eq!(
+            queue.poll(hide::<UNKNOWN>(Some(Duration::from_secs(5))))?,
+            1
+        );
         ours.read_exact(&mut [0])?;
     }
     Ok(())
 }
 
 #[inline(never)]
-fn empty_poll<Q: Queue>(queue: &mut Q, n: usize) -> io::Result<()> {
+fn empty_poll<Q: Queue, const UNKNOWN: bool>(queue: &mut Q, n: usize) -> io::Result<()> {
     for _ in 0..n {
-        assert_eq!(queue.poll(Some(Duration::ZERO))?, 0);
+        assert_eq!(queue.poll(hide::<UNKNOWN>(Some(Duration::ZERO)))?, 0);
     }
     Ok(())
 }
 
 #[inline(never)]
-fn many_events<Q: Queue>(
+fn many_events<Q: Queue, const UNKNOWN: bool>(
     queue: &mut Q,
     mut ours: &UnixStream,
     mut theirs: &UnixStream,
@@ -170,7 +179,7 @@ fn many_events<Q: Queue>(
 ) -> io::Result<()> {
     for _ in 0..n {
         theirs.write_all(&[1])?;
-        assert_eq!(queue.poll(None)?, 64 * 65 / 2);
+        assert_eq!(queue.poll(hide::<UNKNOWN>(None))?, 64 * 65 / 2);
         ours.read_exact(&mut [0])?;
     }
     Ok(())
@@ -221,8 +230,8 @@ fn late<Q: Queue>(timeout: Duration) -> io::Result<Duration> {
     Ok(elapsed - timeout)
 }
 
-/// Streams on which nothing happens, shared by all libraries: 9,000, or as many as the limit of
-/// descriptors leaves room for.
+/// Streams on which nothing happens, shared by all libraries: 9,000, or as many as the limit on
+/// descriptors permits.
 pub fn idle() -> &'static [UnixStream] {
     static IDLE: OnceLock<Vec<UnixStream>> = OnceLock::new();
     IDLE.get_or_init(|| {
@@ -231,7 +240,7 @@ pub fn idle() -> &'static [UnixStream] {
     })
 }
 
-/// Makes so many streams, in pairs.
+/// Makes `number` streams, in pairs.
 pub fn streams(number: usize) -> io::Result<Vec<UnixStream>> {
     let mut streams = Vec::new();
     for _ in 0..number / 2 {
@@ -240,19 +249,19 @@ pub fn streams(number: usize) -> io::Result<Vec<UnixStream>> {
     Ok(streams)
 }
 
-/// Raises the limit as far as it may be raised, which has to be to `wanted` at least.
+/// Raises the limit on descriptors as far as possible, which has to be at least to `wanted`.
 pub fn want_descriptors(wanted: usize) -> io::Result<()> {
     let limit = raise_descriptor_limit();
     if limit < wanted {
         return Err(Error::other(format!(
-            "this takes {wanted} descriptors, and the limit is {limit}: see `ulimit -Hn`"
+            "this needs {wanted} descriptors, and the limit is {limit}: see `ulimit -Hn`"
         )));
     }
     Ok(())
 }
 
-/// Raises the limit as far as it may be raised, and returns it.
-pub fn raise_descriptor_limit() -> usize {
+/// Raises the limit on descriptors as far as possible, and returns it.
+fn raise_descriptor_limit() -> usize {
     let maximum = getrlimit(Resource::Nofile).maximum;
     let limit = Rlimit {
         current: maximum,

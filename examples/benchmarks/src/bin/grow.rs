@@ -1,14 +1,14 @@
-//! What an event and a registration cost as the registrations grow in number: time, and memory in
-//! the kernel.
+//! What an event and a registration cost as registrations grow in number: time, and memory in the
+//! kernel.
 //!
 //! ```sh
-//! cargo run --release --manifest-path examples/benchmarks/Cargo.toml --bin grow
+//! cargo run --release --bin grow
 //! ```
 
-use epollet::{Interest, Poll};
 use benchmarks::queue::{Epollet, Queue};
-use benchmarks::report::{compare, table, turns, Quartiles};
+use benchmarks::report::{Quartiles, compare, table, turns};
 use benchmarks::scenario::{register, round_trip, streams, want_descriptors};
+use epollet::{Interest, Poll};
 use std::fs;
 use std::io::{self, Error};
 use std::net::{TcpListener, TcpStream};
@@ -24,10 +24,10 @@ const CONNECTIONS: usize = 500;
 
 fn main() -> io::Result<()> {
     want_descriptors(20_000)?;
-    // Idle, each of them, for the whole time.
+    // Nothing happens on any of them.
     let sources = streams(NUMBERS[3])?;
 
-    // Memory first, and nothing is given back meanwhile: the kernel would keep it for the next ones.
+    // Memory first, and nothing is freed meanwhile: the kernel would reuse it for the next ones.
     let mut kept = (Vec::new(), Vec::new());
     let mut memory = vec![Vec::new(); NUMBERS.len()];
     let mut connection = Vec::new();
@@ -41,24 +41,24 @@ fn main() -> io::Result<()> {
     let names = NUMBERS.map(|number| format!("{number}"));
     let mut table = table("registrations", names.iter().map(String::as_str));
     let [round_trips, registrations] = times(&sources)?;
-    table.add_row([vec!["ns for a round trip".into()], compare(&round_trips)].concat());
+    table.add_row([vec!["ns for a round trip".into()], compare(&round_trips, 0)].concat());
     let first = "ns to register + deregister one more".to_string();
-    table.add_row([vec![first], compare(&registrations)].concat());
+    table.add_row([vec![first], compare(&registrations, 0)].concat());
     let first = "bytes in the kernel for each".to_string();
-    table.add_row([vec![first], compare(&memory)].concat());
+    table.add_row([vec![first], compare(&memory, 0)].concat());
     println!("{table}\n");
 
     // The kernel lets registrations take 4 % of the memory.
     let watches = fs::read_to_string("/proc/sys/fs/epoll/max_user_watches")?;
     let watches: f64 = watches.trim().parse().map_err(Error::other)?;
     let figure = meminfo("MemTotal:")? / 25.0 / watches;
-    println!("max_user_watches is {watches}: the kernel reckons with {figure:.0} bytes for each");
+    println!("max_user_watches is {watches}: the kernel assumes {figure:.0} bytes for each");
     let connection = Quartiles::of(connection).format(0);
     println!("one end of an idle TCP connection, registered: {connection} bytes in the kernel");
     Ok(())
 }
 
-/// Returns nanoseconds for one round trip, and to register and deregister one source more: a row for
+/// Returns nanoseconds for one round trip, and to register and deregister one more source: a row for
 /// each number, a column for each round.
 fn times(sources: &[UnixStream]) -> io::Result<[Vec<Vec<f64>>; 2]> {
     let mut queues = Vec::new();
@@ -76,7 +76,7 @@ fn times(sources: &[UnixStream]) -> io::Result<[Vec<Vec<f64>>; 2]> {
             let queue = &mut queues[at];
             queue.register(&ours, 1)?;
             let start = Instant::now();
-            round_trip(queue, &ours, &theirs, TIMES_A_ROUND)?;
+            round_trip::<_, false>(queue, &ours, &theirs, TIMES_A_ROUND)?;
             times[0][at].push(each(start));
             queue.deregister(&ours)?;
             let start = Instant::now();
@@ -91,8 +91,8 @@ fn each(start: Instant) -> f64 {
     start.elapsed().as_nanos() as f64 / TIMES_A_ROUND as f64
 }
 
-/// Returns how much the kernel takes for one registration of one of `sources`, and leaves the queues
-/// that it makes for that in `kept`.
+/// Returns the bytes that the kernel uses for one registration of one of `sources`, and leaves the
+/// queues that it makes for that in `kept`.
 fn registration_memory(sources: &[UnixStream], kept: &mut Vec<Poll>) -> io::Result<f64> {
     let first = kept.len();
     for _ in 0..MEASURED / sources.len() {
@@ -107,8 +107,8 @@ fn registration_memory(sources: &[UnixStream], kept: &mut Vec<Poll>) -> io::Resu
     Ok((meminfo("Slab:")? - before) / MEASURED as f64)
 }
 
-/// Returns how much it takes for one end of a connection that is registered, and leaves the
-/// connections in `kept`.
+/// Returns the bytes that it uses for one end of a registered connection, and leaves the connections
+/// in `kept`.
 fn connection_memory(kept: &mut Vec<(Poll, Vec<TcpStream>)>) -> io::Result<f64> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let (poll, mut ends) = (Poll::new()?, Vec::new());
@@ -120,13 +120,13 @@ fn connection_memory(kept: &mut Vec<(Poll, Vec<TcpStream>)>) -> io::Result<f64> 
             poll.registry().register(end, 0, Interest::READABLE)?;
         }
     }
-    let taken = (meminfo("Slab:")? - before) / ends.len() as f64;
+    let used = (meminfo("Slab:")? - before) / ends.len() as f64;
     kept.push((poll, ends));
-    Ok(taken)
+    Ok(used)
 }
 
-/// Returns a line of /proc/meminfo in bytes. "Slab" is what all objects in the kernel take, whoever
-/// has made them.
+/// Returns a line of /proc/meminfo in bytes. "Slab" counts all objects in the kernel, whoever has
+/// made them.
 fn meminfo(name: &str) -> io::Result<f64> {
     let text = fs::read_to_string("/proc/meminfo")?;
     let mut lines = text.lines();

@@ -1,19 +1,19 @@
-//! The wall time of the same work on the bare system calls and on four libraries.
+//! The wall time of the same operations on the bare system calls and on four libraries.
 //!
 //! ```sh
-//! cargo run --release --manifest-path examples/benchmarks/Cargo.toml
+//! cargo run --release --bin time
 //! ```
 //!
-//! All of it runs on one core: where the scheduler puts the two threads of a wake would decide how
-//! long that takes.
+//! All of it runs on one core: otherwise, the time of a wake would depend on where the scheduler
+//! puts the two threads.
 //!
-//! The libraries take turns of some milliseconds. A ratio is that of one turn to the bare turn of
-//! the same round, so that what else the machine does falls on both; the table shows the median of
-//! the rounds and, in brackets, the quartiles.
+//! The libraries take turns of some milliseconds. A ratio compares a turn with the bare turn of the
+//! same round, so that the rest of the machine affects both; the table shows the median of the
+//! rounds and, in parentheses, the quartiles.
 
-use benchmarks::report::{compare, table, turns, Quartiles};
-use benchmarks::scenario::{idle, Run, Scenario, LIBRARIES};
-use rustix::thread::{sched_getcpu, sched_setaffinity, CpuSet};
+use benchmarks::report::{Quartiles, compare, table, turns};
+use benchmarks::scenario::{LIBRARIES, Run, Scenario, idle};
+use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -65,7 +65,7 @@ fn measure(scenario: Scenario) -> io::Result<Vec<String>> {
             times[library].push(start.elapsed().as_nanos() as f64 / per_turn as f64);
         }
     }
-    Ok(compare(&times))
+    Ok(compare(&times, 0))
 }
 
 /// Returns how often it runs in one turn.

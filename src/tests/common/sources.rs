@@ -1,0 +1,106 @@
+//! Sockets and pipes, in the states that tests need.
+
+use super::kernel::{CLOEXEC, NONBLOCK, c, owned_fd};
+use std::ffi::c_void;
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+const AF_INET: i32 = 2;
+const SOCK_STREAM: i32 = 1;
+const SOL_SOCKET: i32 = 1;
+const SO_LINGER: i32 = 13;
+
+/// Returns two connected ends, both non-blocking.
+pub fn unix_pair() -> (UnixStream, UnixStream) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    (ours, theirs)
+}
+
+/// Returns two connected ends of a TCP connection on loopback, both non-blocking.
+pub fn tcp_pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (ours, _) = listener.accept().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    (ours, theirs)
+}
+
+/// Returns a non-blocking TCP socket that is not connected.
+pub fn tcp_socket() -> TcpStream {
+    // SAFETY: the call takes no pointer.
+    let socket = unsafe { c::socket(AF_INET, SOCK_STREAM | NONBLOCK | CLOEXEC, 0) };
+    TcpStream::from(owned_fd(socket))
+}
+
+/// Returns the `struct sockaddr_in` of 127.0.0.1 with the port of `address`.
+pub fn sockaddr_in(address: SocketAddr) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..2].copy_from_slice(&(AF_INET as u16).to_ne_bytes());
+    bytes[2..4].copy_from_slice(&address.port().to_be_bytes());
+    bytes[4..8].copy_from_slice(&[127, 0, 0, 1]);
+    bytes
+}
+
+/// Returns a socket whose port refuses connections: it is bound, so that nothing else has the port,
+/// but it does not listen.
+pub fn refusing_listener() -> TcpListener {
+    let socket = OwnedFd::from(tcp_socket());
+    let any = sockaddr_in(([127, 0, 0, 1], 0).into());
+    // SAFETY: the address is 16 bytes long.
+    let bound = unsafe { c::bind(socket.as_raw_fd(), any.as_ptr() as *const c_void, 16) };
+    assert_eq!(bound, 0);
+    TcpListener::from(socket)
+}
+
+/// Returns the reading and the writing end of a non-blocking pipe.
+pub fn pipe() -> (File, File) {
+    let mut fds = [-1; 2];
+    // SAFETY: the kernel writes two descriptors.
+    assert_eq!(unsafe { c::pipe2(fds.as_mut_ptr(), NONBLOCK | CLOEXEC) }, 0);
+    (File::from(owned_fd(fds[0])), File::from(owned_fd(fds[1])))
+}
+
+/// Closes a connection with a reset.
+pub fn reset(stream: TcpStream) {
+    set_socket_option(&stream, SO_LINGER, &[1, 0]); // Linger for 0 s: close sends a reset.
+}
+
+/// Sets an option of `SOL_SOCKET` that consists of ints.
+pub fn set_socket_option(stream: &TcpStream, name: i32, value: &[i32]) {
+    let (pointer, len) = (value.as_ptr() as *const c_void, value.len() as u32 * 4);
+    // SAFETY: `value` has `len` bytes, for an int has 4.
+    let set = unsafe { c::setsockopt(stream.as_raw_fd(), SOL_SOCKET, name, pointer, len) };
+    assert_eq!(set, 0);
+}
+
+/// Reads until `WouldBlock` or end of file. Returns the number of bytes.
+pub fn drain(source: &mut impl Read) -> usize {
+    let mut buffer = [0; 4096];
+    let mut total = 0;
+    loop {
+        match source.read(&mut buffer) {
+            Ok(0) => return total,
+            Ok(count) => total += count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return total,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Writes until `WouldBlock`. Returns the number of bytes.
+pub fn fill(sink: &mut impl Write) -> usize {
+    let mut total = 0;
+    loop {
+        match sink.write(&[0; 4096]) {
+            Ok(count) => total += count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return total,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
