@@ -144,6 +144,8 @@ RUST
     for target in $(with_rust_185 rustc --print target-list); do
         RUSTC_BOOTSTRAP=1 with_rust_185 rustc --target "$target" --edition 2024 --crate-type lib \
             --emit metadata -o "$work/ffi" "$work/ffi.rs" >"$work/target.log" 2>&1 || true
+        # Debian's LLVM does not have every processor.
+        grep -q "could not create LLVM TargetMachine" "$work/target.log" && continue
         expect "$work/target.log" "unresolved import \`std\`" # It was compiled.
         refused=$(grep -cF 'error: epollet needs Linux or Android, and a processor other than MIPS and SPARC.' \
             "$work/target.log" || true)
