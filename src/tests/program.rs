@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -78,6 +79,26 @@ fn bar<'a>(output: &'a Output, label: &str) -> &'a str {
         .find(|line| line.starts_with(label) && line.contains('|'))
         .unwrap();
     line.split('|').nth(1).unwrap()
+}
+
+/// Returns the output that the README shows after a heading, the `number`-th one from 0.
+fn readme_output(heading: &str, number: usize) -> &'static str {
+    let (_, section) = include_str!("../../README.md").split_once(heading).unwrap();
+    let output = section.split("```text\n").nth(number + 1).unwrap();
+    output.split_once("```").unwrap().0
+}
+
+/// Leaves out what differs from run to run: numbers, the lengths of bars and spaces, and whether the
+/// server has closed its side when the program gets the event.
+fn masked(output: &str) -> String {
+    let mut masked = String::new();
+    for char in output.replace(" | EPOLLRDHUP", "").chars() {
+        let char = if char.is_ascii_digit() { '#' } else { char };
+        if !(masked.ends_with(char) && "#= ".contains(char)) {
+            masked.push(char);
+        }
+    }
+    masked.replace("= |", "=|").replace("| =", "|=")
 }
 
 /// A delay server on a thread that ends with the process.
@@ -200,6 +221,39 @@ fn a_run_without_arguments_fits_one_screen_and_needs_no_server() {
         last_line(&output).ends_with("one after another: 15.000 s"),
         "{lines:#?}"
     );
+    if !is_served {
+        assert_eq!(
+            masked(stdout(&output)),
+            masked(readme_output("## Run it", 0))
+        );
+    }
+}
+
+#[test]
+fn both_terminals_show_what_the_readme_shows() {
+    let example = Path::new(PROGRAM)
+        .with_file_name("examples")
+        .join("delayserver");
+    let mut server = Command::new(example);
+    let mut server = server
+        .arg("127.0.0.1:0")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut server_output = BufReader::new(server.stdout.take().unwrap());
+    let mut text = String::new();
+    server_output.read_line(&mut text).unwrap();
+    let address = text.trim().strip_prefix("listening on http://").unwrap();
+    let output = run(address.parse().unwrap(), &["300", "200", "100"]);
+    server.kill().unwrap();
+    server.wait().unwrap();
+    server_output.read_to_string(&mut text).unwrap();
+    assert_eq!(
+        masked(&text),
+        masked(readme_output("### In two terminals", 0))
+    );
+    let shown = readme_output("### In two terminals", 1).replace("localhost", "127.0.0.1");
+    assert_eq!(masked(stdout(&output)), masked(&shown));
 }
 
 #[test]
