@@ -10,7 +10,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::raw::{c_long, c_uint};
+use std::os::raw::{c_int, c_long, c_uint};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::panic::{self, AssertUnwindSafe};
@@ -221,10 +221,14 @@ fn lines_in_the_buffer_of_standard_input_are_not_reported() {
     });
 }
 
+unsafe extern "C" {
+    fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
+}
+
 fn flags(source: &impl AsRawFd) -> i32 {
     const F_GETFL: i32 = 3;
     // SAFETY: no pointer.
-    unsafe { c::fcntl(source.as_raw_fd(), F_GETFL) }
+    unsafe { fcntl(source.as_raw_fd(), F_GETFL) }
 }
 
 #[test]
@@ -238,7 +242,7 @@ fn non_blocking_mode_set_by_one_process_holds_for_all_that_share_the_description
         let non_blocking = flags(&reader) | O_NONBLOCK;
         // SAFETY: no pointer.
         assert_eq!(
-            unsafe { c::fcntl(reader.as_raw_fd(), F_SETFL, non_blocking) },
+            unsafe { fcntl(reader.as_raw_fd(), F_SETFL, non_blocking) },
             0
         );
     });
