@@ -29,7 +29,7 @@ package() {
     cargo package --allow-dirty --no-verify --list | sort >"$work/list"
     expect "$work/list" src/poll.rs
     expect "$work/list" examples/delayserver.rs
-    if grep -vE '^(Cargo\.(toml|toml\.orig|lock)|README\.md|LICENSE|\.cargo_vcs_info\.json|src/.*\.(rs|md)|examples/[a-z_/]+\.rs)$' "$work/list"; then
+    if grep -vE '^(Cargo\.(toml|toml\.orig|lock)|README\.md|LICENSE|\.cargo_vcs_info\.json|src/.*\.(rs|md|txt)|examples/[a-z_/]+\.rs)$' "$work/list"; then
         fail "this does not belong in the package"
     fi
     [ "$(cargo tree --edges all | wc -l)" -eq 1 ] || fail "a dependency"

@@ -31,23 +31,24 @@ pub const EPOLL_CTL_MOD: i32 = 3;
 // epoll_ctl(2): what to report
 /// Readable: data, end of file, or a connection to accept.
 pub const EPOLLIN: i32 = 0x1;
-/// Priority data, such as TCP's out-of-band byte.
+/// Priority data, such as TCP's out-of-band byte. It is read with `MSG_OOB`.
 pub const EPOLLPRI: i32 = 0x2;
 /// Writable: there is room to write (for TCP, about a third of the send buffer), or a non-blocking
 /// connect has finished.
 pub const EPOLLOUT: i32 = 0x4;
-/// An error is pending, or the read end of this pipe is closed. Part of every interest, even of 0.
+/// An error is pending, or the read end of this pipe is closed. The kernel adds it to every
+/// interest.
 pub const EPOLLERR: i32 = 0x8;
-/// Hang-up: both directions are shut down, the socket is not connected yet, or the write end of this
-/// pipe is closed. Part of every interest, even of 0.
+/// Hang-up: both directions are shut down, the socket is not connected yet, the write end of this
+/// pipe is closed, or the other end of this terminal. The kernel adds it to every interest.
 pub const EPOLLHUP: i32 = 0x10;
 /// The peer has shut down its sending side, or this side has shut down its receiving side. There
 /// may still be data to read.
 pub const EPOLLRDHUP: i32 = 0x2000;
 
 // epoll_ctl(2): how to report it
-/// Of the threads that sleep in `epoll_wait` on several epoll instances for this source, wake at
-/// least one, not all.
+/// If threads sleep in `epoll_wait` on several epoll instances that have this source, wake at least
+/// one of them instead of all. (If none sleeps, each instance reports it.)
 pub const EPOLLEXCLUSIVE: i32 = 1 << 28;
 /// One-shot: report once, then disable the registration until `EPOLL_CTL_MOD`.
 pub const EPOLLONESHOT: i32 = 1 << 30;
@@ -111,7 +112,9 @@ impl Event {
     /// Returns true for `EPOLLIN` and `EPOLLPRI`: there is data, end of file, a connection to
     /// accept, or priority data.
     ///
-    /// The end of a pipe has neither bit. See [`is_read_closed`](Event::is_read_closed).
+    /// The end of a pipe has neither bit: see [`is_read_closed`](Event::is_read_closed). If there is
+    /// only priority data, an ordinary read returns `WouldBlock`, and can lose the byte: see
+    /// [`is_priority`](Event::is_priority).
     pub fn is_readable(&self) -> bool {
         self.has(EPOLLIN | EPOLLPRI)
     }
@@ -122,13 +125,15 @@ impl Event {
         self.has(EPOLLOUT)
     }
 
-    /// Returns true for `EPOLLPRI`: there is priority data, such as TCP's out-of-band byte.
+    /// Returns true for `EPOLLPRI`: there is priority data, such as TCP's out-of-band byte. Read that
+    /// with `recv` and `MSG_OOB`, before an ordinary read.
     pub fn is_priority(&self) -> bool {
         self.has(EPOLLPRI)
     }
 
-    /// Returns true for `EPOLLERR`: an error is pending. A read or a write on a socket returns it (a
-    /// read after the data that came before), or `take_error` does; the first to return it clears it.
+    /// Returns true for `EPOLLERR`: usually an error is pending. On a socket, a read (after the data
+    /// that came before) or a write returns it, or `take_error` does, and that clears it. So do not
+    /// call `take_error` if the read is to tell.
     pub fn is_error(&self) -> bool {
         self.has(EPOLLERR)
     }
@@ -141,8 +146,8 @@ impl Event {
         self.has(EPOLLHUP) || (self.has(EPOLLIN) && self.has(EPOLLRDHUP))
     }
 
-    /// Returns true for `EPOLLHUP`, for `EPOLLOUT` with `EPOLLERR`, and for `EPOLLERR` alone:
-    /// expect a write to fail.
+    /// Returns true for `EPOLLHUP`, for `EPOLLOUT` with `EPOLLERR`, and for `EPOLLERR` alone: expect
+    /// a write to fail. (A UDP socket can send again after one error.)
     pub fn is_write_closed(&self) -> bool {
         // Both directions are shut down, or a write has failed, or the read end of this pipe is
         // closed (ERR alone).

@@ -28,15 +28,15 @@ pub type Events = Vec<Event>;
 ///
 /// # Level-triggered and edge-triggered
 ///
-/// A source is level-triggered unless you add [`Interest::EDGE`]. Level-triggered: every poll
-/// reports it for as long as it is ready.
+/// A source is level-triggered unless you add [`Interest::EDGE`]. Level-triggered: every poll that
+/// has room for it reports it for as long as it is ready.
 ///
 /// ```text
 ///                2 bytes arrive   1 is read   1 more arrives   both are read
 /// poll reports     IN  IN  IN       IN  IN        IN  IN            -   -
 /// ```
 ///
-/// Edge-triggered: a poll reports it after something has changed, once.
+/// Edge-triggered: a poll reports it after something has changed, once, if it is still ready.
 ///
 /// ```text
 ///                2 bytes arrive   1 is read   1 more arrives   both are read
@@ -145,7 +145,7 @@ impl Poll {
     /// One call of [`epoll_wait(2)`].
     ///
     /// `events` is cleared first. `Ok(())` without events means that the timeout elapsed. What does
-    /// not fit is reported by the next call; the kernel takes ready sources in turn, so a small
+    /// not fit comes first in the next call; the kernel takes ready sources in turn, so a small
     /// capacity starves none of them.
     ///
     /// A `timeout` of `None` waits without limit; zero returns at once. Other timeouts are rounded
@@ -153,7 +153,8 @@ impl Poll {
     /// a `timerfd`.
     ///
     /// If a signal interrupts the call (`EINTR`), it is retried with the remaining time. To end a
-    /// loop on a signal, register a `signalfd`, or have the handler wake a [`Waker`].
+    /// loop on a signal, register a `signalfd`, or let the handler write to the descriptor of a
+    /// [`Waker`] with `write(2)`.
     ///
     /// # Errors
     ///
@@ -224,7 +225,7 @@ impl AsRawFd for Poll {
 /// A registration belongs to the open file description, which duplicates of the descriptor share
 /// (`try_clone`, a child process). It ends when the last of them is closed. So dropping a
 /// `TcpStream` removes it from the interest list, unless a duplicate exists: then events keep
-/// arriving, and they cannot be stopped through the duplicate (`ENOENT`). If there may be
+/// arriving, and a duplicate with another number cannot stop them (`ENOENT`). If there may be
 /// duplicates, [`deregister`](Registry::deregister) before you drop. A child process holds
 /// duplicates of everything between `fork` and `exec`, so ignore events whose token you do not know.
 ///
@@ -239,15 +240,16 @@ impl Registry {
     /// Adds `source` to the interest list, using [`epoll_ctl(2)`] with `EPOLL_CTL_ADD`. Its events
     /// carry `token`.
     ///
-    /// If the source is ready already, the next poll reports it. `EPOLLERR` and `EPOLLHUP` belong to
-    /// every interest, even to raw bits of 0.
+    /// If the source is ready already, the next poll reports it. The kernel adds `EPOLLERR` and
+    /// `EPOLLHUP` to every interest, even to raw bits of 0. (After a one-shot report they are off,
+    /// too.)
     ///
     /// # Errors
     ///
     /// | OS error | kind | meaning |
     /// |---|---|---|
     /// | `EEXIST` | `AlreadyExists` | registered already; use [`reregister`](Registry::reregister) to change it |
-    /// | `EPERM` | `PermissionDenied` | a kind of file that does not support epoll: a regular file, a directory, `/dev/null` |
+    /// | `EPERM` | `PermissionDenied` | a kind of file that does not support epoll: a regular file on disk, a directory, `/dev/null` |
     /// | `EBADF` | | the descriptor of `source` is not open |
     /// | `EINVAL` | `InvalidInput` | the queue itself; `EPOLLEXCLUSIVE` with bits that it cannot be combined with, or for another queue |
     /// | `ELOOP` | | a circle of queues, or more than 5 nested |
@@ -441,7 +443,8 @@ impl fmt::Debug for Interest {
 /// and a wake before the poll is not lost.
 ///
 /// **Keep it alive.** Dropping the waker closes the eventfd, and a wake that no poll has returned
-/// yet is lost with it. So let the polling thread own it too, for example in an `Arc`.
+/// yet is lost with it (unless a child process holds a duplicate). So let the polling thread own it
+/// too, for example in an `Arc`.
 ///
 /// # Examples
 ///

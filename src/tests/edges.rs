@@ -11,7 +11,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::raw::c_long;
+use std::os::raw::{c_int, c_long, c_ulong};
 use std::os::unix::fs::OpenOptionsExt;
 use std::ptr;
 
@@ -137,6 +137,9 @@ fn a_listener_has_an_edge_for_each_connection() {
 /// A terminal is the inner end of a pseudoterminal; the master is the outer one, which a terminal
 /// emulator holds. Both are non-blocking here.
 pub fn pseudoterminal() -> (File, File) {
+    unsafe extern "C" {
+        fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
+    }
     const TIOCSPTLCK: u64 = 0x4004_5431;
     const TIOCGPTN: u64 = 0x8004_5430;
     const O_NOCTTY_NONBLOCK: i32 = 0o4400;
@@ -149,8 +152,8 @@ pub fn pseudoterminal() -> (File, File) {
     let (unlocked, mut number) = (0_i32, 0_i32);
     // SAFETY: the kernel reads an int, then it writes one.
     unsafe {
-        c::ioctl(master.as_raw_fd(), TIOCSPTLCK as _, &unlocked);
-        c::ioctl(master.as_raw_fd(), TIOCGPTN as _, &mut number);
+        ioctl(master.as_raw_fd(), TIOCSPTLCK as _, &unlocked);
+        ioctl(master.as_raw_fd(), TIOCGPTN as _, &mut number);
     }
     (master, open(&format!("/dev/pts/{number}")))
 }

@@ -17,6 +17,7 @@ use std::os::raw::c_void;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::Duration;
@@ -200,12 +201,19 @@ unsafe extern "C" {
     fn pthread_kill(thread: std::ffi::c_ulong, signal: i32) -> i32;
 }
 
-/// Runs `poll` in a thread and sends that thread a signal while it sleeps, then calls `end`.
+static SIGNALS: AtomicU32 = AtomicU32::new(0);
+
+extern "C" fn count_signal(_signal: i32) {
+    SIGNALS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Runs `poll` in a thread and sends that thread a signal while it sleeps. Calls `end` after the
+/// handler has run.
 fn interrupt<T: Send>(poll: impl FnOnce() -> T + Send, end: impl FnOnce()) -> T {
     const SIGUSR1: i32 = 10;
-    extern "C" fn do_nothing(_signal: i32) {}
-    // SAFETY: the handler does nothing.
-    unsafe { c::signal(SIGUSR1, do_nothing) };
+    // SAFETY: the handler does what a handler may.
+    unsafe { c::signal(SIGUSR1, count_signal) };
+    let before = SIGNALS.load(Ordering::Relaxed);
     let (tell, told) = mpsc::channel();
     thread::scope(|scope| {
         let sleeper = scope.spawn(move || {
@@ -217,6 +225,9 @@ fn interrupt<T: Send>(poll: impl FnOnce() -> T + Send, end: impl FnOnce()) -> T 
         await_state(&stat, 'S');
         // SAFETY: the thread lives until it is joined.
         assert_eq!(unsafe { pthread_kill(thread, SIGUSR1) }, 0);
+        until("the handler has run", || {
+            SIGNALS.load(Ordering::Relaxed) > before
+        });
         end();
         sleeper.join().unwrap()
     })

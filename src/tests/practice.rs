@@ -10,7 +10,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::raw::{c_long, c_uint};
+use std::os::raw::{c_int, c_long, c_uint};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::panic::{self, AssertUnwindSafe};
@@ -154,23 +154,52 @@ extern "C" fn wake(_signal: i32) {
     unsafe { c::write(EVENTFD.load(Ordering::Relaxed), one.as_ptr().cast(), 8) };
 }
 
+/// Sends this process a `SIGALRM` in 10 milliseconds.
+fn start_alarm() {
+    const ITIMER_REAL: i32 = 0;
+    let in_ten_milliseconds: [c_long; 4] = [0, 0, 0, 10_000];
+    let new = in_ten_milliseconds.as_ptr();
+    // SAFETY: `new` is a `struct itimerval`; the old one is not asked for.
+    let set = unsafe { c::setitimer(ITIMER_REAL, new, ptr::null_mut()) };
+    assert_eq!(set, 0);
+}
+
 #[test]
 fn a_signal_handler_that_writes_to_the_eventfd_of_a_waker_ends_the_sleep() {
-    const ITIMER_REAL: i32 = 0;
     const SIGALRM: i32 = 14;
     let _turn = take_turn();
     in_child(|| {
         let mut poll = Poll::new().unwrap();
         let waker = Waker::new(poll.registry(), 9).unwrap();
         EVENTFD.store(waker.as_fd().as_raw_fd(), Ordering::Relaxed);
-        let in_ten_milliseconds: [c_long; 4] = [0, 0, 0, 10_000];
-        // SAFETY: the handler calls `write` alone; then a `struct itimerval`, and no old one.
-        unsafe {
-            c::signal(SIGALRM, wake);
-            let new = in_ten_milliseconds.as_ptr();
-            assert_eq!(c::setitimer(ITIMER_REAL, new, ptr::null_mut()), 0);
-        }
+        // SAFETY: the handler calls `write` alone.
+        unsafe { c::signal(SIGALRM, wake) };
+        start_alarm();
         assert_eq!(tokens(&wait(&mut poll)), [9]);
+    });
+}
+
+#[test]
+fn a_blocked_signal_ends_the_sleep_through_a_signalfd() {
+    const SIGALRM: i32 = 14;
+    const SIG_BLOCK: i32 = 0;
+    const SFD_NONBLOCK_CLOEXEC: i32 = 0o2004000;
+    let _turn = take_turn();
+    in_child(|| {
+        let mut mask = [0_u64; 16]; // sigset_t
+        mask[0] = 1 << (SIGALRM - 1);
+        let mask = mask.as_ptr().cast();
+        // SAFETY: the mask outlives the calls.
+        let signals = unsafe {
+            assert_eq!(c::pthread_sigmask(SIG_BLOCK, mask, ptr::null_mut()), 0);
+            fd(c::signalfd(-1, mask, SFD_NONBLOCK_CLOEXEC))
+        };
+        let mut poll = watch(&signals, Interest::READABLE);
+        start_alarm();
+        assert_eq!(tokens(&wait(&mut poll)), [1]);
+        let mut info = [0; 128]; // struct signalfd_siginfo
+        File::from(signals).read_exact(&mut info).unwrap();
+        assert_eq!(info[..4], (SIGALRM as u32).to_ne_bytes());
     });
 }
 
@@ -192,10 +221,14 @@ fn lines_in_the_buffer_of_standard_input_are_not_reported() {
     });
 }
 
+unsafe extern "C" {
+    fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
+}
+
 fn flags(source: &impl AsRawFd) -> i32 {
     const F_GETFL: i32 = 3;
     // SAFETY: no pointer.
-    unsafe { c::fcntl(source.as_raw_fd(), F_GETFL) }
+    unsafe { fcntl(source.as_raw_fd(), F_GETFL) }
 }
 
 #[test]
@@ -209,7 +242,7 @@ fn non_blocking_mode_set_by_one_process_holds_for_all_that_share_the_description
         let non_blocking = flags(&reader) | O_NONBLOCK;
         // SAFETY: no pointer.
         assert_eq!(
-            unsafe { c::fcntl(reader.as_raw_fd(), F_SETFL, non_blocking) },
+            unsafe { fcntl(reader.as_raw_fd(), F_SETFL, non_blocking) },
             0
         );
     });
