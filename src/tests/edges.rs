@@ -31,12 +31,12 @@ const OUT: i32 = EPOLLOUT;
 #[track_caller]
 fn cell(column: &str, source: &impl AsFd, act: impl FnOnce(), expected: i32) {
     let all = Interest::READABLE | Interest::WRITABLE | Interest::EDGE;
-    let mut poll = watch(source, all);
-    now(&mut poll);
+    let mut poll = queue_with(source, all);
+    ready_now(&mut poll);
     act();
     let reported = match expected {
-        NONE => bits(&mut poll),
-        _ => wait(&mut poll)[0].bits() as i32,
+        NONE => ready_bits(&mut poll),
+        _ => await_events(&mut poll)[0].bits() as i32,
     };
     let (reported, expected) = (Interest::from(reported), Interest::from(expected));
     assert_eq!(reported, expected, "{column}");
@@ -89,7 +89,7 @@ fn a_tcp_stream_has_an_edge_for_input_and_when_a_full_buffer_gets_room() {
 
 #[test]
 fn a_unix_stream_has_an_edge_for_input_and_when_the_peer_has_read_a_whole_write() {
-    let (ours, theirs) = pair();
+    let (ours, theirs) = unix_pair();
     write(&theirs, b"ab");
     cell(NEW_INPUT, &ours, || write(&theirs, b"c"), IN | OUT);
     cell(PARTIAL_READ, &ours, || read(&ours, 1), NONE);
@@ -191,7 +191,7 @@ fn a_pseudoterminal_master_has_an_edge_for_output_and_when_its_input_moves() {
 fn eventfd(flags: i32) -> File {
     let flags = flags | EFD_CLOEXEC | EFD_NONBLOCK;
     // SAFETY: no pointer.
-    File::from(fd(unsafe { ffi::eventfd(0, flags) }))
+    File::from(owned_fd(unsafe { ffi::eventfd(0, flags) }))
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn timer(interval: c_long) -> File {
     const CLOCK_MONOTONIC: i32 = 1;
     const TFD_NONBLOCK_CLOEXEC: i32 = 0o2004000;
     // SAFETY: no pointer.
-    let timer = fd(unsafe { c::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK_CLOEXEC) });
+    let timer = owned_fd(unsafe { c::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK_CLOEXEC) });
     let timer = File::from(timer);
     start(&timer, interval);
     await_bits(&timer, IN);
@@ -249,7 +249,7 @@ fn a_periodic_timer_that_nobody_reads_has_no_second_edge() {
 
 #[test]
 fn an_epoll_instance_has_an_edge_for_each_edge_of_its_sources() {
-    let ((a, to_a), (b, to_b)) = (pair(), pair());
+    let ((a, to_a), (b, to_b)) = (unix_pair(), unix_pair());
     let inner = RefCell::new(Poll::new().unwrap());
     for (source, token) in [(&a, 1), (&b, 2)] {
         let inner = inner.borrow();
@@ -275,7 +275,7 @@ fn the_end_of_the_input_is_an_edge() {
     cell(END, &ours, || drop(theirs), OUT | ffi::EPOLLERR);
     let (ours, theirs) = tcp_pair();
     cell(END, &ours, || drop(theirs), IN | OUT | EPOLLRDHUP);
-    let (ours, theirs) = pair();
+    let (ours, theirs) = unix_pair();
     let all = IN | OUT | EPOLLRDHUP;
     let half_close = || theirs.shutdown(Shutdown::Write).unwrap();
     cell("the peer half-closes", &ours, half_close, all);

@@ -24,22 +24,22 @@ use std::time::Duration;
 
 #[test]
 fn under_edge_one_read_leaves_the_rest_unreported() {
-    let (mut ours, mut theirs) = pair();
-    let mut poll = watch(&ours, EPOLLIN | EPOLLET);
+    let (mut ours, mut theirs) = unix_pair();
+    let mut poll = queue_with(&ours, EPOLLIN | EPOLLET);
     theirs.write_all(b"abcd").unwrap();
-    assert_eq!(bits(&mut poll), EPOLLIN);
+    assert_eq!(ready_bits(&mut poll), EPOLLIN);
     assert_eq!(ours.read(&mut [0; 3]).unwrap(), 3);
-    assert_eq!(bits(&mut poll), 0);
+    assert_eq!(ready_bits(&mut poll), 0);
     assert_eq!(drain(&mut ours), 1, "the fourth byte was there");
 }
 
 #[test]
 fn under_edge_new_input_is_reported_before_the_old_is_drained() {
-    let (ours, mut theirs) = pair();
-    let mut poll = watch(&ours, EPOLLIN | EPOLLET);
+    let (ours, mut theirs) = unix_pair();
+    let mut poll = queue_with(&ours, EPOLLIN | EPOLLET);
     for _ in 0..3 {
         theirs.write_all(b"a").unwrap();
-        assert_eq!(bits(&mut poll), EPOLLIN);
+        assert_eq!(ready_bits(&mut poll), EPOLLIN);
     }
 }
 
@@ -48,57 +48,61 @@ fn under_edge_one_accept_for_each_event_leaves_a_connection_behind() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let connect = || TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let _clients = [connect(), connect()];
-    let mut poll = watch(&listener, EPOLLIN | EPOLLET);
-    assert_eq!(wait(&mut poll).len(), 1, "two connections, one event");
+    let mut poll = queue_with(&listener, EPOLLIN | EPOLLET);
+    assert_eq!(
+        await_events(&mut poll).len(),
+        1,
+        "two connections, one event"
+    );
     listener.accept().unwrap();
-    assert_eq!(bits(&mut poll), 0);
+    assert_eq!(ready_bits(&mut poll), 0);
     listener.accept().expect("the second one has waited");
 }
 
 #[test]
 fn a_short_read_can_hide_an_end_of_file() {
-    let (mut ours, mut theirs) = pair();
+    let (mut ours, mut theirs) = unix_pair();
     theirs.write_all(b"abc").unwrap();
     theirs.shutdown(Shutdown::Write).unwrap();
-    let mut poll = watch(&ours, EPOLLIN | EPOLLET);
-    assert_eq!(bits(&mut poll), EPOLLIN);
+    let mut poll = queue_with(&ours, EPOLLIN | EPOLLET);
+    assert_eq!(ready_bits(&mut poll), EPOLLIN);
     assert_eq!(ours.read(&mut [0; 100]).unwrap(), 3, "a short read");
-    assert_eq!(bits(&mut poll), 0, "no second event");
+    assert_eq!(ready_bits(&mut poll), 0, "no second event");
     assert_eq!(ours.read(&mut [0; 100]).unwrap(), 0, "the end of file");
 }
 
 #[test]
 fn a_level_triggered_write_interest_ends_every_sleep() {
-    let (ours, _theirs) = pair();
-    let mut poll = watch(&ours, Interest::READABLE | Interest::WRITABLE);
+    let (ours, _theirs) = unix_pair();
+    let mut poll = queue_with(&ours, Interest::READABLE | Interest::WRITABLE);
     for _ in 0..100 {
-        let events = wait(&mut poll);
+        let events = await_events(&mut poll);
         assert_eq!(events[0].bits() as i32, EPOLLOUT, "and nothing to read");
     }
     poll.registry()
         .reregister(&ours, 1, Interest::READABLE)
         .unwrap();
-    assert_eq!(bits(&mut poll), 0);
+    assert_eq!(ready_bits(&mut poll), 0);
 }
 
 #[test]
 fn an_interest_of_zero_still_reports_a_hang_up_and_an_error() {
-    let (ours, theirs) = pair();
-    let mut poll = watch(&ours, 0);
+    let (ours, theirs) = unix_pair();
+    let mut poll = queue_with(&ours, 0);
     drop(theirs);
-    assert_eq!(bits(&mut poll), EPOLLHUP);
+    assert_eq!(ready_bits(&mut poll), EPOLLHUP);
     let (reader, writer) = pipe();
-    let mut poll = watch(&writer, 0);
+    let mut poll = queue_with(&writer, 0);
     drop(reader);
-    assert_eq!(bits(&mut poll), EPOLLERR);
+    assert_eq!(ready_bits(&mut poll), EPOLLERR);
 }
 
 #[test]
 fn the_end_of_a_pipe_is_a_hang_up_without_epollin() {
     let (mut reader, writer) = pipe();
-    let mut poll = watch(&reader, Interest::READABLE);
+    let mut poll = queue_with(&reader, Interest::READABLE);
     drop(writer);
-    let event = now(&mut poll)[0];
+    let event = ready_now(&mut poll)[0];
     assert_eq!(event.bits() as i32, EPOLLHUP);
     assert!(!event.is_readable() && event.is_read_closed());
     assert_eq!(reader.read(&mut [0]).unwrap(), 0, "the end of file");
@@ -118,19 +122,19 @@ fn after_rdhup_data_can_be_read_and_written() {
 
 #[test]
 fn closing_one_of_two_duplicates_does_not_deregister() {
-    let (ours, mut theirs) = pair();
+    let (ours, mut theirs) = unix_pair();
     let duplicate = ours.try_clone().unwrap();
-    let mut poll = watch(&ours, EPOLLIN);
+    let mut poll = queue_with(&ours, EPOLLIN);
     drop(ours);
     theirs.write_all(b"a").unwrap();
-    assert_eq!(bits(&mut poll), EPOLLIN);
+    assert_eq!(ready_bits(&mut poll), EPOLLIN);
     drop(duplicate);
-    assert_eq!(bits(&mut poll), 0);
+    assert_eq!(ready_bits(&mut poll), 0);
 }
 
 #[test]
 fn the_rest_of_a_batch_can_be_about_a_source_that_is_closed() {
-    let pairs = [pair(), pair()];
+    let pairs = [unix_pair(), unix_pair()];
     let mut poll = Poll::new().unwrap();
     let mut sources = Vec::new();
     for (token, (ours, mut theirs)) in pairs.into_iter().enumerate() {
@@ -138,45 +142,53 @@ fn the_rest_of_a_batch_can_be_about_a_source_that_is_closed() {
         theirs.write_all(b"a").unwrap();
         sources.push(Some((ours, theirs)));
     }
-    let events = now(&mut poll);
+    let events = ready_now(&mut poll);
     sources[1] = None; // The handler of the first event closes the other source.
-    assert_eq!(tokens(&events), [0, 1], "its event is still in the batch");
-    assert_eq!(tokens(&now(&mut poll)), [0], "the next poll knows");
+    assert_eq!(
+        sorted_tokens(&events),
+        [0, 1],
+        "its event is still in the batch"
+    );
+    assert_eq!(
+        sorted_tokens(&ready_now(&mut poll)),
+        [0],
+        "the next poll knows"
+    );
 }
 
 #[test]
 fn a_second_register_fails_and_changes_nothing() {
-    let (ours, _theirs) = pair();
-    let mut poll = watch(&ours, EPOLLOUT);
+    let (ours, _theirs) = unix_pair();
+    let mut poll = queue_with(&ours, EPOLLOUT);
     let twice = poll.registry().register(&ours, 2, EPOLLIN).unwrap_err();
     assert_eq!(twice.kind(), ErrorKind::AlreadyExists);
-    let events = now(&mut poll);
+    let events = ready_now(&mut poll);
     assert_eq!((events[0].token(), events.len()), (1, 1));
     assert_eq!(events[0].bits() as i32, EPOLLOUT);
 }
 
 #[test]
 fn a_duplicate_can_be_registered_too_and_then_there_are_two_events() {
-    let (ours, _theirs) = pair();
+    let (ours, _theirs) = unix_pair();
     let duplicate = ours.try_clone().unwrap();
-    let mut poll = watch(&ours, EPOLLOUT);
+    let mut poll = queue_with(&ours, EPOLLOUT);
     poll.registry().register(&duplicate, 2, EPOLLOUT).unwrap();
-    assert_eq!(tokens(&now(&mut poll)), [1, 2]);
+    assert_eq!(sorted_tokens(&ready_now(&mut poll)), [1, 2]);
 }
 
 #[test]
 fn a_one_shot_registration_is_silent_until_it_is_reregistered() {
-    let (mut ours, mut theirs) = pair();
-    let mut poll = watch(&ours, EPOLLIN | EPOLLONESHOT);
+    let (mut ours, mut theirs) = unix_pair();
+    let mut poll = queue_with(&ours, EPOLLIN | EPOLLONESHOT);
     theirs.write_all(b"a").unwrap();
-    assert_eq!(bits(&mut poll), EPOLLIN);
+    assert_eq!(ready_bits(&mut poll), EPOLLIN);
     assert_eq!(drain(&mut ours), 1);
     theirs.write_all(b"b").unwrap();
-    assert_eq!(bits(&mut poll), 0, "a drain does not enable it");
+    assert_eq!(ready_bits(&mut poll), 0, "a drain does not enable it");
     poll.registry()
         .reregister(&ours, 1, EPOLLIN | EPOLLONESHOT)
         .unwrap();
-    assert_eq!(bits(&mut poll), EPOLLIN);
+    assert_eq!(ready_bits(&mut poll), EPOLLIN);
 }
 
 #[test]
@@ -251,7 +263,10 @@ fn a_signal_ends_epoll_wait_with_eintr_and_poll_waits_on() {
         (count, std::io::Error::last_os_error().kind())
     };
     assert_eq!(interrupt(raw, || ()), (-1, ErrorKind::Interrupted));
-    let woken = interrupt(|| tokens(&wait(&mut poll)), || waker.wake().unwrap());
+    let woken = interrupt(
+        || sorted_tokens(&await_events(&mut poll)),
+        || waker.wake().unwrap(),
+    );
     assert_eq!(woken, [9]);
 }
 
@@ -279,11 +294,11 @@ fn a_timeout_rounded_down_to_milliseconds_makes_a_loop_spin() {
 
 #[test]
 fn a_readable_source_can_answer_would_block() {
-    let (mut ours, mut theirs) = pair();
+    let (mut ours, mut theirs) = unix_pair();
     let mut other_thread = ours.try_clone().unwrap();
-    let mut poll = watch(&ours, Interest::READABLE);
+    let mut poll = queue_with(&ours, Interest::READABLE);
     theirs.write_all(b"a").unwrap();
-    assert!(now(&mut poll)[0].is_readable());
+    assert!(ready_now(&mut poll)[0].is_readable());
     thread::scope(|scope| scope.spawn(|| drain(&mut other_thread)).join().unwrap());
     let read = ours.read(&mut [0]).unwrap_err();
     assert_eq!(read.kind(), ErrorKind::WouldBlock);
@@ -291,22 +306,22 @@ fn a_readable_source_can_answer_would_block() {
 
 #[test]
 fn bytes_in_a_buf_reader_are_not_reported() {
-    let (ours, mut theirs) = pair();
-    let mut poll = watch(&ours, Interest::READABLE);
+    let (ours, mut theirs) = unix_pair();
+    let mut poll = queue_with(&ours, Interest::READABLE);
     let mut lines = BufReader::new(ours);
     theirs.write_all(b"one\ntwo\n").unwrap();
-    assert!(now(&mut poll)[0].is_readable());
+    assert!(ready_now(&mut poll)[0].is_readable());
     let mut line = String::new();
     lines.read_line(&mut line).unwrap();
     assert_eq!(line, "one\n");
-    assert_eq!(bits(&mut poll), 0, "though a line has come");
+    assert_eq!(ready_bits(&mut poll), 0, "though a line has come");
     assert_eq!(lines.buffer(), b"two\n");
 }
 
 #[test]
 fn one_event_can_wake_two_threads_of_one_instance_if_level_triggered() {
-    let (ours, mut theirs) = pair();
-    let poll = watch(&ours, EPOLLIN);
+    let (ours, mut theirs) = unix_pair();
+    let poll = queue_with(&ours, EPOLLIN);
     let epfd = poll.as_raw_fd();
     let wait_raw = |tell: Sender<PathBuf>| {
         move || {
@@ -335,8 +350,8 @@ fn one_edge_or_one_shot_wakes_one_of_two_threads_of_one_instance() {
 }
 
 fn assert_one_of_two_threads_wakes(interest: i32) {
-    let (ours, mut theirs) = pair();
-    let poll = watch(&ours, interest);
+    let (ours, mut theirs) = unix_pair();
+    let poll = queue_with(&ours, interest);
     let stop = Poll::new().unwrap();
     poll.registry().register(&stop, 2, EPOLLIN).unwrap();
     let waker = Waker::new(stop.registry(), 3).unwrap();
@@ -384,11 +399,11 @@ fn exclusive_does_not_balance_between_two_idle_instances() {
         for worker in 0..2 {
             let (tell, listener) = (tell.clone(), &listener);
             let (tell_stat, told_stat) = mpsc::channel();
-            let mut poll = watch(listener, EPOLLIN | EPOLLEXCLUSIVE);
+            let mut poll = queue_with(listener, EPOLLIN | EPOLLEXCLUSIVE);
             wakers.push(Waker::new(poll.registry(), STOP).unwrap());
             scope.spawn(move || {
                 tell_stat.send(stat()).unwrap();
-                while wait(&mut poll)[0].token() != STOP {
+                while await_events(&mut poll)[0].token() != STOP {
                     tell.send((worker, listener.accept().is_ok())).unwrap();
                 }
             });
@@ -410,11 +425,11 @@ fn exclusive_does_not_balance_between_two_idle_instances() {
 
 #[test]
 fn exclusive_makes_every_instance_ready_if_no_thread_sleeps_in_one() {
-    let (ours, mut theirs) = pair();
+    let (ours, mut theirs) = unix_pair();
     let interest = EPOLLIN | EPOLLEXCLUSIVE;
-    let mut polls = [watch(&ours, interest), watch(&ours, interest)];
+    let mut polls = [queue_with(&ours, interest), queue_with(&ours, interest)];
     theirs.write_all(b"a").unwrap();
-    assert_eq!(polls.each_mut().map(bits), [EPOLLIN, EPOLLIN]);
+    assert_eq!(polls.each_mut().map(ready_bits), [EPOLLIN, EPOLLIN]);
 }
 
 // What the predicates of an event do not promise.
@@ -423,14 +438,14 @@ fn exclusive_makes_every_instance_ready_if_no_thread_sleeps_in_one() {
 fn a_socket_reported_as_hung_up_before_its_connect_connects() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let socket = tcp_socket();
-    let event = now(&mut watch(&socket, EPOLLOUT))[0];
+    let event = ready_now(&mut queue_with(&socket, EPOLLOUT))[0];
     assert_eq!(event.bits() as i32, EPOLLOUT | EPOLLHUP);
     assert!(event.is_writable() && event.is_read_closed() && event.is_write_closed());
-    let address = sockaddr(listener.local_addr().unwrap());
+    let address = sockaddr_in(listener.local_addr().unwrap());
     // SAFETY: the address is 16 bytes long.
     unsafe { c::connect(socket.as_raw_fd(), address.as_ptr() as *const c_void, 16) };
     assert_eq!(
-        wait(&mut watch(&socket, EPOLLOUT))[0].bits() as i32,
+        await_events(&mut queue_with(&socket, EPOLLOUT))[0].bits() as i32,
         EPOLLOUT
     );
     (&socket).write_all(b"a").unwrap();
@@ -445,7 +460,7 @@ fn a_udp_socket_reported_as_write_closed_sends_again() {
     drop(refusing);
     ours.send(b"a").unwrap();
     await_bits(&ours, EPOLLERR);
-    let event = now(&mut watch(&ours, EPOLLOUT))[0];
+    let event = ready_now(&mut queue_with(&ours, EPOLLOUT))[0];
     assert_eq!(event.bits() as i32, EPOLLOUT | EPOLLERR);
     assert!(event.is_write_closed());
     let error = ours.send(b"a").unwrap_err();
@@ -460,13 +475,13 @@ fn a_fifo_that_is_hung_up_can_be_opened_for_writing_again() {
     let (reader, writer) = pipe();
     // Opening a pipe in /proc makes a new open file description for it, as with a FIFO.
     let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
-    let mut poll = watch(&reader, Interest::READABLE);
+    let mut poll = queue_with(&reader, Interest::READABLE);
     drop(writer);
-    assert!(now(&mut poll)[0].is_read_closed());
+    assert!(ready_now(&mut poll)[0].is_read_closed());
     let mut writer = OpenOptions::new().write(true).open(path).unwrap();
-    assert_eq!(bits(&mut poll), 0, "the hang-up is over");
+    assert_eq!(ready_bits(&mut poll), 0, "the hang-up is over");
     writer.write_all(b"a").unwrap();
-    assert_eq!(bits(&mut poll), EPOLLIN);
+    assert_eq!(ready_bits(&mut poll), EPOLLIN);
 }
 
 #[test]
@@ -475,18 +490,18 @@ fn a_pseudoterminal_that_is_hung_up_can_be_opened_again() {
     const O_NOCTTY: i32 = 0o400;
     let (mut master, terminal) = pseudoterminal();
     let path = fs::read_link(format!("/proc/self/fd/{}", terminal.as_raw_fd())).unwrap();
-    let mut poll = watch(&master, Interest::READABLE);
-    assert_eq!(bits(&mut poll), 0);
+    let mut poll = queue_with(&master, Interest::READABLE);
+    assert_eq!(ready_bits(&mut poll), 0);
     drop(terminal);
-    assert!(wait(&mut poll)[0].is_read_closed());
+    assert!(await_events(&mut poll)[0].is_read_closed());
     let end = master.read(&mut [0]).unwrap_err();
     assert_eq!(end.raw_os_error(), Some(EIO), "not 0 bytes");
     let mut options = OpenOptions::new();
     options.write(true).custom_flags(O_NOCTTY);
     let mut terminal = options.open(path).unwrap();
-    assert_eq!(bits(&mut poll), 0, "the hang-up is over");
+    assert_eq!(ready_bits(&mut poll), 0, "the hang-up is over");
     terminal.write_all(b"a").unwrap();
-    assert_eq!(wait(&mut poll)[0].bits() as i32, EPOLLIN);
+    assert_eq!(await_events(&mut poll)[0].bits() as i32, EPOLLIN);
 }
 
 /// With `IP_RECVERR`, an error is in a queue too. (So are the time stamps and the completions that a
@@ -506,14 +521,14 @@ fn epollerr_can_outlast_the_error_that_take_error_returns() {
     await_bits(&ours, EPOLLERR);
     assert!(ours.take_error().unwrap().is_some());
     assert!(ours.take_error().unwrap().is_none());
-    assert_eq!(bits(&mut watch(&ours, 0)), EPOLLERR);
+    assert_eq!(ready_bits(&mut queue_with(&ours, 0)), EPOLLERR);
 }
 
 #[test]
 fn rdhup_is_also_our_own_shutdown_and_bytes_can_be_read_after_it() {
     let (mut ours, mut theirs) = tcp_pair();
     ours.shutdown(Shutdown::Read).unwrap();
-    let event = now(&mut watch(&ours, Interest::READABLE))[0];
+    let event = ready_now(&mut queue_with(&ours, Interest::READABLE))[0];
     assert_eq!(event.bits() as i32, EPOLLIN | EPOLLRDHUP);
     assert!(event.is_read_closed());
     assert_eq!(ours.read(&mut [0]).unwrap(), 0);
@@ -567,7 +582,7 @@ fn receive_urgent(socket: &TcpStream) -> std::io::Result<u8> {
 fn priority_data_counts_as_readable_and_a_plain_read_would_block() {
     let (mut ours, theirs) = tcp_pair();
     send_urgent(&theirs, b'!');
-    let event = wait(&mut watch(&ours, Interest::PRIORITY))[0];
+    let event = await_events(&mut queue_with(&ours, Interest::PRIORITY))[0];
     assert!(event.is_readable() && event.is_priority());
     assert_eq!(receive_urgent(&ours).unwrap(), b'!');
     let read = ours.read(&mut [0]).unwrap_err();
@@ -593,7 +608,7 @@ fn a_plain_read_loses_the_out_of_band_byte_even_if_it_would_block() {
 
 #[test]
 fn a_read_at_the_end_of_file_returns_zero_again_and_again() {
-    let (mut ours, theirs) = pair();
+    let (mut ours, theirs) = unix_pair();
     drop(theirs);
     for _ in 0..1000 {
         // So `while let Ok(count) = ours.read(...)` does not end.
@@ -628,14 +643,14 @@ impl Read for FastProducer {
 #[test]
 fn a_drain_of_a_fast_producer_does_not_end_and_a_budget_does() {
     const BUDGET: usize = 16;
-    let (ours, mut theirs) = pair();
-    let mut poll = watch(&ours, EPOLLIN | EPOLLET);
+    let (ours, mut theirs) = unix_pair();
+    let mut poll = queue_with(&ours, EPOLLIN | EPOLLET);
     theirs.write_all(b"more").unwrap();
     let mut fast = FastProducer(ours, theirs);
-    let (neighbor, mut to_neighbor) = pair();
+    let (neighbor, mut to_neighbor) = unix_pair();
     let registry = poll.registry();
     registry.register(&neighbor, 2, EPOLLIN | EPOLLET).unwrap();
-    assert_eq!(tokens(&now(&mut poll)), [1]);
+    assert_eq!(sorted_tokens(&ready_now(&mut poll)), [1]);
     to_neighbor.write_all(b"a").unwrap();
     for _ in 0..1000 {
         // Inside a drain, this loop would have no end, and the neighbor would wait.
@@ -645,7 +660,7 @@ fn a_drain_of_a_fast_producer_does_not_end_and_a_budget_does() {
         assert!(fast.read(&mut [0; 16]).is_ok());
     }
     assert_eq!(
-        tokens(&now(&mut poll)),
+        sorted_tokens(&ready_now(&mut poll)),
         [1, 2],
         "the neighbor gets its turn"
     );
@@ -653,17 +668,17 @@ fn a_drain_of_a_fast_producer_does_not_end_and_a_budget_does() {
 
 #[test]
 fn a_change_that_is_over_before_the_poll_is_not_reported() {
-    let (mut ours, mut theirs) = pair();
-    let mut poll = watch(&ours, EPOLLIN | EPOLLET);
+    let (mut ours, mut theirs) = unix_pair();
+    let mut poll = queue_with(&ours, EPOLLIN | EPOLLET);
     theirs.write_all(b"a").unwrap();
     assert_eq!(drain(&mut ours), 1);
-    assert_eq!(bits(&mut poll), 0);
+    assert_eq!(ready_bits(&mut poll), 0);
 }
 
 #[test]
 fn a_level_triggered_source_waits_its_turn_if_the_capacity_is_too_small() {
-    let (a, b) = (pair(), pair());
-    let mut poll = watch(&a.0, EPOLLOUT);
+    let (a, b) = (unix_pair(), unix_pair());
+    let mut poll = queue_with(&a.0, EPOLLOUT);
     poll.registry().register(&b.0, 2, EPOLLOUT).unwrap();
     let mut events = Events::with_capacity(1);
     let mut order = Vec::new();

@@ -54,8 +54,8 @@ fn a_failed_accept_leaves_the_listener_readable_and_edge_forgets_it() {
     in_child(|| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
-        let mut level = watch(&listener, EPOLLIN);
-        let mut edge = watch(&listener, EPOLLIN | EPOLLET);
+        let mut level = queue_with(&listener, EPOLLIN);
+        let mut edge = queue_with(&listener, EPOLLIN | EPOLLET);
         let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let spare = File::open("/dev/null").unwrap();
         // The lowest free number is the limit, so there is no room for one more.
@@ -63,14 +63,14 @@ fn a_failed_accept_leaves_the_listener_readable_and_edge_forgets_it() {
         // SAFETY: the kernel reads a `struct rlimit`.
         assert_eq!(unsafe { c::setrlimit(RLIMIT_NOFILE, limit.as_ptr()) }, 0);
 
-        assert_eq!(wait(&mut level)[0].bits() as i32, EPOLLIN);
-        assert_eq!(bits(&mut edge), EPOLLIN);
+        assert_eq!(await_events(&mut level)[0].bits() as i32, EPOLLIN);
+        assert_eq!(ready_bits(&mut edge), EPOLLIN);
         let accept = || listener.accept().map(|_| ());
         assert_eq!(accept().unwrap_err().raw_os_error(), Some(EMFILE));
-        assert_eq!(bits(&mut level), EPOLLIN, "a loop on level spins");
-        assert_eq!(bits(&mut edge), 0, "a loop on edge sleeps");
+        assert_eq!(ready_bits(&mut level), EPOLLIN, "a loop on level spins");
+        assert_eq!(ready_bits(&mut edge), 0, "a loop on edge sleeps");
         drop(spare);
-        assert_eq!(bits(&mut edge), 0, "and sleeps on when there is room");
+        assert_eq!(ready_bits(&mut edge), 0, "and sleeps on when there is room");
         accept().expect("the connection has waited");
     });
 }
@@ -92,7 +92,7 @@ fn field<'a>(line: &'a str, name: &str) -> &'a str {
 #[test]
 fn fdinfo_shows_the_interest_list() {
     let _turn = take_turn();
-    let (ours, mut theirs) = pair();
+    let (ours, mut theirs) = unix_pair();
     let mut poll = Poll::new().unwrap();
     assert_eq!(interest_list(&poll), [""; 0]);
     let interest = EPOLLIN | EPOLLONESHOT;
@@ -104,7 +104,7 @@ fn fdinfo_shows_the_interest_list() {
     // EPOLLERR (8) and EPOLLHUP (10) belong to every interest.
     assert_eq!(field(&lines[0], "events:"), "40000019");
     theirs.write_all(b"a").unwrap();
-    assert_eq!(bits(&mut poll), EPOLLIN);
+    assert_eq!(ready_bits(&mut poll), EPOLLIN);
     let disabled = interest_list(&poll);
     assert_eq!(
         field(&disabled[0], "events:"),
@@ -134,7 +134,7 @@ fn a_dropped_waker_stays_registered_while_a_child_is_between_fork_and_exec() {
     ours.read_exact(&mut [0; 6]).unwrap();
     waker.wake().unwrap();
     drop(waker); // Its eventfd is close-on-exec, but the child has not called exec yet.
-    assert_eq!(tokens(&now(&mut poll)), [9]);
+    assert_eq!(sorted_tokens(&ready_now(&mut poll)), [9]);
     assert_eq!(interest_list(&poll).len(), 1);
     ours.write_all(b"go").unwrap();
     assert!(child.join().unwrap().success());
@@ -175,7 +175,7 @@ fn a_signal_handler_that_writes_to_the_eventfd_of_a_waker_ends_the_sleep() {
         // SAFETY: the handler calls `write` alone.
         unsafe { c::signal(SIGALRM, wake) };
         start_alarm();
-        assert_eq!(tokens(&wait(&mut poll)), [9]);
+        assert_eq!(sorted_tokens(&await_events(&mut poll)), [9]);
     });
 }
 
@@ -192,11 +192,11 @@ fn a_blocked_signal_ends_the_sleep_through_a_signalfd() {
         // SAFETY: the mask outlives the calls.
         let signals = unsafe {
             assert_eq!(c::pthread_sigmask(SIG_BLOCK, mask, ptr::null_mut()), 0);
-            fd(c::signalfd(-1, mask, SFD_NONBLOCK_CLOEXEC))
+            owned_fd(c::signalfd(-1, mask, SFD_NONBLOCK_CLOEXEC))
         };
-        let mut poll = watch(&signals, Interest::READABLE);
+        let mut poll = queue_with(&signals, Interest::READABLE);
         start_alarm();
-        assert_eq!(tokens(&wait(&mut poll)), [1]);
+        assert_eq!(sorted_tokens(&await_events(&mut poll)), [1]);
         let mut info = [0; 128]; // struct signalfd_siginfo
         File::from(signals).read_exact(&mut info).unwrap();
         assert_eq!(info[..4], (SIGALRM as u32).to_ne_bytes());
@@ -210,13 +210,13 @@ fn lines_in_the_buffer_of_standard_input_are_not_reported() {
         let (reader, mut writer) = pipe();
         // SAFETY: both are open; this process is alone with its standard input.
         assert_eq!(unsafe { c::dup2(reader.as_raw_fd(), 0) }, 0);
-        let mut poll = watch(&io::stdin(), Interest::READABLE);
+        let mut poll = queue_with(&io::stdin(), Interest::READABLE);
         writer.write_all(b"one\ntwo\n").unwrap();
-        assert_eq!(bits(&mut poll), EPOLLIN);
+        assert_eq!(ready_bits(&mut poll), EPOLLIN);
         let mut line = String::new();
         io::stdin().read_line(&mut line).unwrap();
         assert_eq!(line, "one\n");
-        assert_eq!(bits(&mut poll), 0, "poll would sleep");
+        assert_eq!(ready_bits(&mut poll), 0, "poll would sleep");
         assert_eq!(io::stdin().lock().fill_buf().unwrap(), b"two\n");
     });
 }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{await_state, refusing, reset, take_all_descriptors};
+use common::{await_state, refusing_listener, reset, take_all_descriptors};
 use epollet::delayserver::DelayServer;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -308,7 +308,7 @@ fn wrong_arguments_are_named_and_the_usage_is_shown() {
 
 #[test]
 fn a_refused_connection_is_reported_with_what_to_do() {
-    let silent = refusing();
+    let silent = refusing_listener();
     let address = silent.local_addr().unwrap();
     let output = run(address, &[]);
     assert_eq!(output.status.code(), Some(1));
