@@ -8,10 +8,10 @@
 //!
 //! | state | waits for | deadline | at the deadline |
 //! |---|---|---|---|
-//! | receive | a request | [`Limits::receive`] | 408, or close if nothing has arrived |
+//! | receive | a request | `Limits::receive` | 408, or close if nothing has arrived |
 //! | delay | the time to answer | the delay | send |
-//! | send | room to write | [`Limits::send`] | close |
-//! | close | the client to close too, after the last answer | [`Limits::close`] | close |
+//! | send | room to write | `Limits::send` | close |
+//! | close | the client to close too, after the last answer | `Limits::close` | close |
 //!
 //! Requests of one connection are answered in order. What a client sends meanwhile waits in the
 //! kernel as soon as it is longer than one request, so a client makes the server hold one request
