@@ -2,7 +2,7 @@
 //! and a request into the bytes of its answer. There are no sockets here.
 
 use super::date::http_date;
-use std::{borrow::Cow, mem, time::SystemTime};
+use std::{borrow::Cow, fmt::Write, mem, time::SystemTime};
 
 /// What a client asked for, and how to answer.
 #[derive(Debug, PartialEq)]
@@ -70,16 +70,17 @@ impl Request {
             Ok((_, message)) => ("200 OK", Cow::from(message)),
             Err((status, why)) => (*status, Cow::from(format!("{status}: {why}\n"))),
         };
-        let date = http_date(SystemTime::now());
+        let (date, length) = (http_date(SystemTime::now()), body.len());
         let allow = if status == NOT_ALLOWED.0 { ALLOW } else { "" };
         let connection = if self.last { "close" } else { "keep-alive" };
-        let head = format!(
-            "HTTP/1.1 {status}\r\nDate: {date}\r\nContent-Type: text/plain; charset=utf-8\r\n\
-             Content-Length: {}\r\n{allow}Connection: {connection}\r\n\r\n",
-            body.len()
-        );
         let content = if self.head_only { "" } else { &body };
-        (head + content).into_bytes()
+        let mut answer = String::with_capacity(200 + content.len()); // never has to grow
+        let _ = write!(
+            answer,
+            "HTTP/1.1 {status}\r\nDate: {date}\r\nContent-Type: text/plain; charset=utf-8\r\n\
+             Content-Length: {length}\r\n{allow}Connection: {connection}\r\n\r\n{content}"
+        );
+        answer.into_bytes()
     }
 }
 
