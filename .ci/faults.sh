@@ -89,6 +89,16 @@ masked_calls() {
     sed -E 's/"HTTP[^"]*"/"HTTP"/; s/, [0-9]+\) = 1$/, #) = 1/; s/= [0-9]{2,}$/= #/; s/ +=/ =/'
 }
 
+# A kernel that returns no event now and then: the test that compares it with the model has to fail.
+a_kernel_that_lies() {
+    local test_program
+    test_program=$(cargo test --test model --no-run 2>&1 | sed -n 's/.*(\(target[^)]*\))$/\1/p')
+    strace -f -o "$work/calls" -e "trace=$epoll_wait" -e "inject=$epoll_wait:retval=0:when=50+100" \
+        "$test_program" >"$work/model.log" 2>&1 && fail "the test passes"
+    expect "$work/calls" INJECTED
+    expect "$work/model.log" "test result: FAILED"
+}
+
 faults_in_the_program() {
     local step text epoll="trace=$epoll_wait,epoll_ctl,epoll_create1,recvfrom,sendto,connect"
     serve "$work/server.log" target/debug/examples/delayserver
