@@ -78,7 +78,7 @@ impl Drop for Server {
 fn explained(what: &str, name: &str, error: &io::Error) -> io::Error {
     let mut message = format!("cannot {what} {name}: {error}");
     if error.kind() == ErrorKind::ConnectionRefused {
-        message += "\nNothing listens there. To start a delay server on this machine:\n    \
+        message += "\nNothing listens there. To start a delay server on this machine, port 8080:\n    \
                     cargo run --example delayserver";
     }
     io::Error::new(error.kind(), message)
