@@ -61,7 +61,7 @@ fn last_line(output: &Output) -> &str {
     stdout(output).lines().last().unwrap()
 }
 
-/// The messages behind the events, in the order in which they arrived.
+/// The messages after the events, in the order in which they arrived.
 fn messages(output: &Output) -> Vec<&str> {
     let lines = stdout(output)
         .lines()
@@ -88,8 +88,8 @@ fn readme_output(heading: &str, number: usize) -> &'static str {
     output.split_once("```").unwrap().0
 }
 
-/// Leaves out what differs from run to run: numbers, the lengths of bars and spaces, and whether the
-/// server has closed its side when the program gets the event.
+/// Leaves out what differs from run to run: numbers, the lengths of bars and spaces, and whether
+/// the server has closed its side when the program gets the event.
 fn masked(output: &str) -> String {
     let mut masked = String::new();
     for char in output.replace(" | EPOLLRDHUP", "").chars() {
@@ -110,8 +110,8 @@ fn delay_server() -> SocketAddr {
     address
 }
 
-/// A server that hands each connection, once its request has arrived, to `answer` on a thread of its
-/// own. It ends with the process.
+/// A server that hands each connection, once its request has arrived, to `answer` on a thread of
+/// its own. It ends with the process.
 fn server(answer: fn(TcpStream, &str)) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -278,7 +278,7 @@ fn help_goes_to_standard_output_and_fits_one_screen() {
 #[test]
 fn wrong_arguments_are_named_and_the_usage_is_shown() {
     for (args, complaint) in [
-        (&["--fast"][..], "there is no option '--fast'"),
+        (&["--fast"][..], "unknown option '--fast'"),
         (&["300", "200"], "'300' is not a server"),
         (&["localhost", "1s"], "'1s' is not a delay"),
         (&["localhost", "-1"], "'-1' is not a delay"),
