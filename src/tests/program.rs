@@ -1,4 +1,4 @@
-//! The program as a process: what it prints, what it says of odd servers, and its exit codes.
+//! The program as a process: what it prints, what it reports about odd servers, and its exit codes.
 
 mod common;
 
@@ -414,9 +414,9 @@ fn an_answer_that_is_overdue_is_reported_once_and_still_awaited() {
     assert_eq!(messages(&output), ["request-0"]);
 }
 
-// Servers that are no delay servers.
+// Servers that are not delay servers.
 
-/// Runs three requests, of which the one in the middle fails. Returns what is said of it.
+/// Runs three requests, of which the middle one fails. Returns what is printed about it.
 fn failure_in_the_middle(answer: fn(TcpStream, &str)) -> String {
     let output = run(server(answer), &["0", "20", "0"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
