@@ -1,7 +1,7 @@
 # Sourced by .ci/run: runs the checks; what they share.
 
 work=$(mktemp -d)
-# What runs in the background leads a process group of its own.
+# Each background job has its own process group.
 trap 'kill -KILL -- $(jobs -p | sed s/^/-/) 2>/dev/null || true; rm -rf "$work"' EXIT
 export CARGO_TERM_COLOR=never
 
@@ -18,7 +18,7 @@ check() {
         return
     fi
     # `set -m` gives it a process group of its own, so that everything it starts can be ended with it.
-    # It is not part of a condition: there, bash goes on after a command that failed.
+    # It is not part of a condition: there, bash would continue after a command that failed.
     set -m
     (
         set -e

@@ -143,7 +143,7 @@ FAULTS
 
 faults_in_the_server() {
     local fault status
-    # Everybody is answered in spite of these.
+    # Every client is answered despite these faults.
     for fault in \
         "$epoll_wait:error=EINTR:when=1+2" \
         accept4:error=EMFILE:when=1..5 \
@@ -161,7 +161,7 @@ faults_in_the_server() {
         expect "$work/server-calls" INJECTED
         at_most_calls 150 "$work/server-calls" "$fault"
     done
-    # These cost one client its answer, and nobody else.
+    # With these, only one client loses its answer.
     for fault in \
         recvfrom:error=ECONNRESET:when=1 \
         sendto:error=EPIPE:when=1 \

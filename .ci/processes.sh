@@ -21,7 +21,7 @@ stop_server() {
     wait "$server" || true
 }
 
-# alone COMMAND...: with a loopback interface of its own and no other, so nothing listens on port 8080.
+# alone COMMAND...: with only its own loopback interface, so nothing listens on port 8080.
 alone() {
     unshare --net sh -c 'ip link set lo up && exec "$@"' - "$@"
 }

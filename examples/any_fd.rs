@@ -94,7 +94,7 @@ fn main() -> io::Result<()> {
                         drop(child.stdin.take());
                         explain(format!("pipe: {count} bytes. The child's input is closed."));
                     } else {
-                        // Level-triggered, the end of the pipe would be reported by each poll.
+                        // The pipe is level-triggered, so its end would be reported by every poll.
                         poll.registry().deregister(&pipe)?;
                         pipe_ended = true;
                         explain("pipe: end of file.".to_owned());
@@ -106,7 +106,7 @@ fn main() -> io::Result<()> {
                     exit_status = Some(status);
                     explain(format!("child process: {status}."));
                 }
-                _ => {} // Ignore tokens that are not known.
+                _ => {} // Ignore unknown tokens.
             }
         }
     }

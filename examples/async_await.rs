@@ -53,7 +53,7 @@ struct Answer<'a> {
 impl Future for Answer<'_> {
     type Output = io::Result<String>;
 
-    /// Reads first, and waits only if it has to: what has arrived already makes no new edge.
+    /// Reads first, and waits only if it has to: what has already arrived causes no new edge.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> State<io::Result<String>> {
         let Answer { stream, bytes, .. } = &mut *self;
         match stream.read_to_end(bytes) {

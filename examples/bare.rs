@@ -4,20 +4,20 @@
 //! cargo run --example bare
 //! ```
 //!
-//! You see four system calls bring one event, what each of them returns, and what `poll.rs` does
-//! about it. Last comes the same event through `poll.rs`.
+//! You see the system calls behind one event, what each of them returns, and what `poll.rs` adds.
+//! Then the same event through `poll.rs`.
 //!
 //! Belongs to the section "The ffi module" in the book's chapter 4. `src/tests/poll.rs` tests the
 //! layer, and `src/tests/abi.rs` the layout of the struct that the kernel fills.
 //!
 //! Change next:
 //! - Run `strace -e trace=/epoll target/debug/examples/bare` and find each call twice.
-//! - Pass `ours.as_raw_fd() + 100` to `epoll_ctl`: the check says what is wrong. Take away the
-//!   check too: the program continues, and `epoll_wait` sleeps its whole timeout.
-//! - Take away the line with `OwnedFd`, call `bare` 100 times, and run it after `ulimit -n 50`:
-//!   what nothing owns is never closed, and soon there are "Too many open files".
+//! - Pass `ours.as_raw_fd() + 100` to `epoll_ctl`: the check returns the error. Remove the
+//!   check too: the program continues, and `epoll_wait` sleeps for its whole timeout.
+//! - Remove the line with `OwnedFd`, call `bare` 100 times, and run it after `ulimit -n 50`:
+//!   without an owner, no descriptor is closed, and soon the error is "Too many open files".
 
-// The two files as modules, as a program of your own has them.
+// The two files as modules, as in your own program.
 #[path = "../src/ffi.rs"]
 mod ffi;
 #[path = "../src/poll.rs"]
@@ -68,8 +68,8 @@ fn main() -> io::Result<()> {
     theirs.write_all(b"hello")?;
     bare(&ours)?;
     with_poll(&ours)?;
-    println!("\nTo take home: an event queue is three system calls, and poll.rs adds to each");
-    println!("what it leaves to its caller: an owner, an error, a length, a retry.");
+    println!("\nTo take home: an event queue is three system calls; poll.rs does what they leave");
+    println!("to the caller: close the descriptor, check for errors, set the length, retry.");
     Ok(())
 }
 
@@ -84,13 +84,13 @@ fn explain(result: i32, count: i32, events: &[ffi::Event]) {
     row(
         "epoll_ctl",
         &result.to_string(),
-        "AsFd, so the descriptor is open; -1 is io::Error",
+        "AsFd: the descriptor is open; -1 becomes an error",
     );
     row(
         "epoll_wait",
         &count.to_string(),
-        "the length of the Vec; on EINTR, the remaining time",
+        "sets the length of the Vec; retries on EINTR",
     );
-    row("close", "", "nothing to call: drop closes it");
+    row("close", "", "no call needed: drop closes it");
     println!("\nthe kernel has written:   {events:?}");
 }

@@ -1,13 +1,13 @@
 //! A chat: what one client writes goes to all others. What about one that does not read?
 //!
 //! ```sh
-//! cargo run --example chat                    # brings its own clients, and ends
-//! cargo run --example chat -- 127.0.0.1:7000  # stays up for: nc 127.0.0.1 7000, in two terminals
+//! cargo run --example chat                    # has its own clients, and ends
+//! cargo run --example chat -- 127.0.0.1:7000  # for: nc 127.0.0.1 7000, in two terminals
 //! ```
 //!
-//! Client 1 writes, client 2 reads, and client 3 does not read. You see what client 2 reads. First the
-//! kernel's buffers take what is for client 3. Then its queue in the server grows until it passes the
-//! limit. Client 3 is dropped, the others are told, and the chat goes on for them.
+//! Client 1 writes, client 2 reads, and client 3 does not read. You see what client 2 reads. First,
+//! the kernel's buffers hold the data for client 3. Then its queue in the server grows beyond the
+//! limit. Client 3 is dropped, the others are notified, and the chat continues for them.
 //!
 //! Belongs to the whole of the book's chapter 4. In `src/tests/readiness.rs`,
 //! `writable_comes_back_as_an_edge` shows what the queue relies on: `flush` stops at `WouldBlock`,
@@ -30,7 +30,7 @@ use std::{env, process, thread};
 const LIMIT: usize = 256 * 1024;
 
 impl Chat {
-    /// Sends to all clients but the one that it is from.
+    /// Sends to all clients except the sender.
     fn broadcast(&mut self, from: Token, lines: &[u8]) {
         let mut dropped = String::new();
         self.clients.retain(|&token, client| {
@@ -72,7 +72,7 @@ impl Chat {
                         let lines: Vec<u8> = client.unfinished.drain(..=end).collect();
                         self.broadcast(token, &lines);
                     } else if client.unfinished.len() > LIMIT {
-                        self.remove(token, "is dropped: its line does not end");
+                        self.remove(token, "is dropped: its line is too long");
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
@@ -93,8 +93,8 @@ impl Client {
         }
     }
 
-    /// Writes what the kernel takes. If it takes no more, an event tells when to try again; if the
-    /// connection has failed, an event leads to a read that says why.
+    /// Writes what the kernel accepts. If it accepts no more, an event reports when to try again;
+    /// if the connection has failed, an event leads to a read that returns the error.
     fn flush(&mut self) {
         while !self.queue.is_empty() {
             let Ok(count) = self.stream.write(&self.queue) else {
@@ -127,7 +127,7 @@ fn serve(listener: TcpListener, stays_up: bool) -> io::Result<()> {
         .register(&listener, LISTENER, Interest::READABLE)?;
     let clients = BTreeMap::new();
     let mut chat = Chat { clients };
-    let mut tokens = LISTENER + 1..; // None is used twice, so no event finds the wrong client.
+    let mut tokens = LISTENER + 1..; // None is used twice, so no event reaches the wrong client.
     let mut events = Events::with_capacity(64);
     loop {
         poll.poll(&mut events, None)?;
@@ -199,8 +199,8 @@ fn demonstrate() -> io::Result<()> {
     println!("  {lines} lines in all, {complete} of them complete");
     drop((writer, reader, silent));
     server.join().unwrap()?;
-    println!("\nTo take home: a client that does not read makes the server keep its data, so");
-    println!("each client has a queue of its own, and each queue has a limit.");
+    println!("\nTo take home: a client that does not read makes the server buffer its data, so");
+    println!("give each client its own queue, with a limit.");
     Ok(())
 }
 

@@ -13,7 +13,7 @@
 //!
 //! Change next:
 //! - Leave `start_connect` out. What is reported about a socket that has done nothing yet?
-//! - Return the stream without a look at `take_error`. What does `main` say about the refused one?
+//! - Return the stream without checking `take_error`. What does `main` print for the refused one?
 //! - Start the next connect only when the one before has not ended after 50 ms, as browsers do
 //!   (RFC 8305, "Happy Eyeballs"): poll between two starts, with that timeout.
 
@@ -49,12 +49,12 @@ fn connect_first(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
             return Err(ErrorKind::TimedOut.into());
         }
         for event in &events {
-            // A level-triggered failure would be reported by each poll, so take the stream out.
+            // A level-triggered failure would be reported by every poll, so drop the stream.
             let Some(stream) = streams[event.token()].take() else {
                 continue;
             };
             say(start, &format!("{event:?}"));
-            // The event says that the connect has ended. SO_ERROR says how.
+            // The event means that the connect has finished. SO_ERROR tells whether it succeeded.
             match stream.take_error()? {
                 None => return Ok(stream),
                 Some(error) => last_error = error,
@@ -80,7 +80,7 @@ fn main() -> io::Result<()> {
     println!("\nAll three at once.");
     show(connect_first(&[silent, refusing, listening]));
 
-    println!("\nTo take home: EPOLLOUT says that a connect has ended, and SO_ERROR says how.");
+    println!("\nTo take home: EPOLLOUT means that a connect has ended; SO_ERROR tells how.");
     Ok(())
 }
 
@@ -95,7 +95,7 @@ fn say(start: Instant, what: &str) {
     println!("{:.3} s  {what}", start.elapsed().as_secs_f64());
 }
 
-/// Returns a listener whose queue is full, so that the kernel drops further requests to connect, as
+/// Returns a listener whose queue is full, so that the kernel drops further connection requests, as
 /// a firewall would; its address; and the stream that fills the queue.
 fn listener_that_does_not_answer() -> io::Result<(TcpListener, SocketAddr, TcpStream)> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -118,7 +118,7 @@ fn new_stream() -> io::Result<TcpStream> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) }.into())
 }
 
-/// Starts to connect. `EINPROGRESS` is no failure: an event will tell.
+/// Starts to connect. `EINPROGRESS` is not a failure: an event reports the end of the connect.
 fn start_connect(stream: &TcpStream, address: SocketAddr) -> io::Result<()> {
     let IpAddr::V4(ip) = address.ip() else {
         return Err(ErrorKind::Unsupported.into());

@@ -1,4 +1,4 @@
-//! The delay server in a terminal of its own, for `cargo run` in another one.
+//! The delay server, to run in one terminal for `cargo run` in another.
 //!
 //! ```sh
 //! cargo run --example delayserver              # 127.0.0.1:8080, as in the book
@@ -30,10 +30,7 @@ fn main() -> ExitCode {
         [] => ("127.0.0.1:8080", None),
         [address] if address.contains(':') => (address.as_str(), None),
         [address] => ("", Some(format!("'{address}' is not ADDRESS:PORT"))),
-        [_, second, ..] => (
-            "",
-            Some(format!("'{second}' is a second address; give one")),
-        ),
+        [_, second, ..] => ("", Some(format!("unexpected '{second}': give one address"))),
     };
     if let Some(complaint) = complaint {
         let _ = writeln!(io::stderr(), "error: {complaint}\n\n{USAGE}");
@@ -46,7 +43,7 @@ fn main() -> ExitCode {
     if error.kind() == ErrorKind::AddrInUse {
         let _ = writeln!(
             io::stderr(),
-            "A server is running there already: use it, end it, or choose another port:\n    \
+            "A server is already running there: use it, stop it, or choose another port:\n    \
              cargo run --example delayserver 127.0.0.1:0"
         );
     }

@@ -1,8 +1,8 @@
 //! An echo server for many clients on one thread: what it cannot write now, it writes later.
 //!
 //! ```sh
-//! cargo run --example echo_server                 # brings its own clients, and ends
-//! cargo run --example echo_server 127.0.0.1:7000  # stays up, for example for: nc 127.0.0.1 7000
+//! cargo run --example echo_server                 # has its own clients, and ends
+//! cargo run --example echo_server 127.0.0.1:7000  # keeps running, for: nc 127.0.0.1 7000
 //! ```
 //!
 //! You see 100 clients that half-close after one message and still get it back. Then one client
@@ -28,13 +28,13 @@ use std::{env, thread};
 
 struct Client {
     stream: TcpStream,
-    /// What has been read and not yet been written back.
+    /// Bytes that have been read but not yet written back.
     pending: Vec<u8>,
 }
 
 impl Client {
     /// Never both: do not read from a client that does not read, so that it costs one buffer at
-    /// most. And a socket is nearly always writable: ask only when there is something to write.
+    /// most. And a socket is nearly always writable: ask only if there is something to write.
     fn interest(&self) -> Interest {
         if self.pending.is_empty() {
             Interest::READABLE
@@ -92,7 +92,7 @@ fn serve(listener: &TcpListener) -> io::Result<()> {
 const LISTENER: Token = 0;
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// How many bytes have been pending for one client at most.
+/// The largest number of bytes that were pending for one client.
 static MOST_PENDING: AtomicUsize = AtomicUsize::new(0);
 
 /// Handles an event of a client. Returns false when the client is finished.
@@ -130,7 +130,7 @@ fn accept_all(
         let client = Client { stream, pending };
         registry.register(&client.stream, *next_token, client.interest())?;
         clients.insert(*next_token, client);
-        *next_token += 1; // No token is used twice, so a stale event finds nobody.
+        *next_token += 1; // No token is used twice, so a stale event matches no client.
     }
 }
 
@@ -196,6 +196,6 @@ fn demonstrate() -> io::Result<()> {
     ));
 
     println!("\nTo take home: ask for WRITABLE only while bytes are pending, and do not read");
-    println!("meanwhile.");
+    println!("until they are written.");
     Ok(())
 }

@@ -6,17 +6,18 @@
 //!
 //! You see a table. Each row is a source that is registered once, readable, writable and
 //! edge-triggered. Each column is one thing that happens to it, from left to right, and the cell is
-//! what the next poll reports: `-` is no edge, and a blank cell is a thing that cannot happen to
-//! this kind. "We read" takes a part of what is there; an eventfd and a timerfd always give all. A
+//! what the next poll reports: `-` is no edge, and a blank cell is something that cannot happen to
+//! this kind. "We read" reads a part of the input, but all of it from an eventfd or a timerfd. A
 //! nested queue is read by polling it.
 //!
 //! Belongs to the guide's page about edges. `src/tests/edges.rs` and `src/tests/triggers.rs` test
 //! what you see here.
 //!
 //! Change next:
-//! - Register without `WRITABLE`: no edge of the last two columns is left, for they are about room
-//!   to write. In "we write" only the eventfd keeps its edge: it is a write to itself.
-//! - Register without `EDGE`: each cell is then what the source is ready for, whatever happened
+//! - Register without `WRITABLE`: the edges in the last two columns disappear, because they are
+//!   about room to write. In "we write" only the eventfd keeps its edge: it receives its own
+//!   writes.
+//! - Register without `EDGE`: each cell then shows what the source is ready for, whatever happened
 //!   last.
 //! - In `stream`, read all three bytes after the first `note`. Which cells change? (None: the
 //!   edges of these sources do not depend on what is still unread.)
@@ -68,7 +69,7 @@ impl Row {
         Ok(row)
     }
 
-    /// Polls, and writes down what the event says.
+    /// Polls, and records what is reported.
     fn note(&mut self, column: usize) -> io::Result<()> {
         let mut events = Events::with_capacity(1);
         // Some sources take a moment: a terminal hands its input to another kernel thread.
@@ -109,7 +110,7 @@ const PEER_READS_ALL: usize = 5;
 const COLUMNS: usize = 6;
 
 fn main() -> io::Result<()> {
-    // Each row on a thread of its own, for a poll that reports nothing takes its time.
+    // Each row has its own thread, because a poll that reports nothing takes some time.
     let rows: [fn() -> io::Result<Row>; 11] = [
         pipe_to_read,
         pipe_to_write,
@@ -132,8 +133,8 @@ fn main() -> io::Result<()> {
         let cells = row.cells.map(|cell| format!("{cell:9}")).concat();
         println!("{}", format!("{:18}{cells}", row.name).trim_end());
     }
-    println!("\nTo take home: a new edge comes with new input, even while old input is unread,");
-    println!("and with room after a full buffer; other edges differ from kind to kind.");
+    println!("\nTo take home: new input is a new edge, even while old input is unread, and so is");
+    println!("room in a buffer that was full; other edges depend on the kind of source.");
     Ok(())
 }
 
@@ -261,7 +262,7 @@ fn timerfd_periodic() -> io::Result<Row> {
     let mut row = Row::new("timerfd, periodic", &timer)?;
     set_timer(&timer, 1, 10)?;
     row.note(FIRST_INPUT)?;
-    row.note(MORE_INPUT)?; // The kernel starts a periodic timer again when it is read, not before.
+    row.note(MORE_INPUT)?; // The kernel restarts a periodic timer when it is read, not before.
     timer.read_exact(&mut [0; 8])?;
     row.note(WE_READ)?;
     Ok(row)

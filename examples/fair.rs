@@ -11,16 +11,16 @@
 //! the quiet source until the loop reads it.
 //!
 //! Belongs to the glossary, "starvation". The kernel takes ready sources in turn
-//! (`more_ready_sources_than_capacity_take_turns` in `src/tests/poll.rs`): this starvation is made
-//! by the loop.
+//! (`more_ready_sources_than_capacity_take_turns` in `src/tests/poll.rs`): this starvation is
+//! caused by the loop.
 //!
 //! Change next:
-//! - Try budgets of 1 and of 10,000. A small budget costs polls, a large one makes the quiet source
-//!   wait.
-//! - Leave out `undrained.push(token)`: the flood is soon read no more. Its buffer is full, so
-//!   nothing new can come, and so there is no new edge.
-//! - Then also register without `EDGE` and set the budget to 1: now the kernel keeps the list, for
-//!   each poll reports what is not drained. It costs a poll for each read.
+//! - Try budgets of 1 and of 10,000. A small budget costs more polls, a large one makes the quiet
+//!   source wait.
+//! - Leave out `undrained.push(token)`: soon the flood is no longer read. Its buffer is full, so
+//!   nothing new can arrive, and there is no new edge.
+//! - Then also register without `EDGE` and set the budget to 1: now the kernel keeps the list,
+//!   because each poll reports what is not drained. It costs a poll for each read.
 
 use epollet::{Events, Interest, Poll};
 use std::io::{self, ErrorKind, Read, Write};
@@ -82,7 +82,7 @@ impl Source {
         let now = self.start.elapsed();
         let sent = u64::from_ne_bytes(self.buffer[..8].try_into().unwrap());
         self.waits.push(now - Duration::from_micros(sent));
-        while self.start.elapsed() < now + HANDLING {} // It takes its time.
+        while self.start.elapsed() < now + HANDLING {} // simulated work
     }
 }
 
@@ -103,8 +103,8 @@ const PAUSE: Duration = Duration::from_millis(35);
 fn main() -> io::Result<()> {
     compare("drains each source", usize::MAX)?;
     compare("a budget of 16 reads", 16)?;
-    println!("\nTo take home: a drain that does not end starves all other sources; a budget for");
-    println!("each source, and a list of those not drained yet, serve the same edges fairly.");
+    println!("\nTo take home: a drain that does not end starves all other sources; with a budget");
+    println!("for each source, and a list of those not drained yet, no source starves.");
     Ok(())
 }
 

@@ -6,9 +6,9 @@
 //!
 //! You see three ways to share a port. Each digit is the thread that accepted a connection, in the
 //! order in which the clients connected. "Sleeps" counts how often the four threads went to sleep.
-//! With a shared listener each connection wakes all four (the thundering herd). The kernel lets a
-//! thread sleep on if nothing is left to accept by then; "in vain" counts the threads that got an
-//! event and whose `accept` said `WouldBlock`.
+//! With a shared listener each connection wakes all four (the thundering herd). If nothing is
+//! left to accept by then, the kernel lets a thread sleep again; "in vain" counts the events after
+//! which `accept` returned `WouldBlock`.
 //!
 //! Belongs to the glossary, "thundering herd". The tests with "exclusive" in their names in
 //! `src/tests/triggers.rs` show what the flag does to two queues.
@@ -16,8 +16,8 @@
 //! Change next:
 //! - Sleep for 3 ms after each accept, as a thread that has work to do. The exclusive listener then
 //!   wakes the next thread in line while the first is busy.
-//! - Add `ffi::EPOLLET` to the exclusive listener. The digits stay as they are: the order of the
-//!   waiting threads decides, not the trigger.
+//! - Add `ffi::EPOLLET` to the exclusive listener. The digits do not change: the order of the
+//!   waiting threads decides, not the mode.
 //! - Add `ffi::EPOLLRDHUP` to it, as `Interest::READABLE` does: the kernel rejects that together
 //!   with `EPOLLEXCLUSIVE` (`EINVAL`).
 
@@ -136,7 +136,7 @@ fn run(share: &Share) -> io::Result<()> {
     })
 }
 
-/// Returns how often this thread has given up the processor by itself.
+/// Returns how often this thread has given up the processor voluntarily.
 fn sleeps() -> io::Result<u64> {
     let status = fs::read_to_string("/proc/thread-self/status")?;
     let count = status

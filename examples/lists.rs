@@ -1,17 +1,18 @@
-//! The interest list and the ready list after each call, under level, edge and one-shot.
+//! The interest list and the ready list after each call, in the three modes.
 //!
 //! ```sh
 //! cargo run --example lists
 //! ```
 //!
-//! The kernel shows its interest list in `/proc/self/fdinfo`, but not its ready list. That comes from
-//! `examples/model`, the rules of epoll as a program, which gets the same calls. After each call the
-//! lesson checks that the kernel and the model have the same interest list and return the same events.
+//! The kernel shows its interest list in `/proc/self/fdinfo`, but not its ready list. That comes
+//! from `examples/model`, an executable model of epoll, which gets the same calls. After each call
+//! the lesson checks that the kernel and the model have the same interest list and return the same
+//! events.
 //!
 //! Belongs to "Design and introduction to epoll" in the book's chapter 4.
 //!
 //! Change next: poll with 1 instead of 3; register O with `EPOLLONESHOT | EPOLLET`; register L with
-//! `EPOLLIN | EPOLLOUT`; leave out the read; register in another order. Guess the table first.
+//! `EPOLLIN | EPOLLOUT`; leave out the read; register in another order. Predict the table first.
 
 use epollet::ffi::{self, EPOLLET, EPOLLIN, EPOLLONESHOT};
 use epollet::{Events, Poll, Token};
@@ -45,7 +46,7 @@ fn main() -> io::Result<()> {
     queue.poll(3)?;
     queue.deregister(L)?;
     println!("The kernel and the model agreed {} times.\n", queue.agreed);
-    println!("An event puts a registration on the ready list, a poll takes it off, and only a");
+    println!("A wakeup puts a registration on the ready list, a poll takes it off, and only a");
     println!("level-triggered one goes back.");
     Ok(())
 }
@@ -87,7 +88,7 @@ impl Queue {
             });
         }
         println!("L is level-triggered, E edge-triggered, O one-shot. In the interest list");
-        println!("19 is EPOLLIN | EPOLLERR | EPOLLHUP, 8... EPOLLET, 4... EPOLLONESHOT.");
+        println!("19 is EPOLLIN | EPOLLERR | EPOLLHUP; 8... adds EPOLLET, 4... EPOLLONESHOT.");
         println!("                      interest list (kernel)        ready list  the program");
         println!("call                  L         E         O         (model)     gets");
         Ok(Queue {

@@ -5,12 +5,12 @@
 //! rustc --edition 2024 epollet.rs && ./epollet
 //! ```
 //!
-//! This is for places that take one file: the Rust Playground and its like, a mail, a paste. Doc
-//! comments are left out; the rest is the code in `src/`.
+//! This is for places that take one file: the Rust Playground and similar sites, an email, a paste.
+//! Doc comments are left out; the rest is the code in `src/`.
 
 use std::io::{self, Write};
 
-/// What takes the place of `src/lib.rs`.
+/// Replaces `src/lib.rs`.
 const LIBRARY: &str = "\
 mod ffi;
 mod poll;
@@ -71,7 +71,7 @@ fn add_code(code: &str, file: &mut String) {
     }
 }
 
-/// Takes `mod name;` apart, with or without `pub` or `pub(crate)` before it.
+/// Splits `mod name;`, with or without `pub` or `pub(crate)` before it.
 fn module_declaration(line: &str) -> Option<(&str, &str)> {
     let (visibility, declaration) = line.split_once("mod ")?;
     let name = declaration.strip_suffix(';')?;

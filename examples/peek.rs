@@ -1,4 +1,4 @@
-//! What does a process wait for? The interest lists of any process of yours.
+//! What does a process wait for? The interest lists of any of your processes.
 //!
 //! ```sh
 //! cargo run --example peek
@@ -6,16 +6,17 @@
 //! ```
 //!
 //! Shows each epoll descriptor of the process, and below it its registrations: the number of the
-//! descriptor, the interest, the token, and what kind of file it is. Without a PID the lesson makes a
-//! queue of its own and shows that.
+//! descriptor, the interest, the token, and what kind of file it is. Without a PID the lesson makes
+//! a queue of its own and shows that.
 //!
-//! The kernel tells it in `/proc/PID/fdinfo/FD`, one line a registration. The line has the inode of
-//! the file too. If that is not the inode of the descriptor any more, the registration has outlived
-//! its descriptor: a duplicate keeps the file open. (Eventfds, timerfds, and epoll instances share
-//! one inode, so among them this cannot be seen while the number is in use.)
+//! The kernel shows this in `/proc/PID/fdinfo/FD`, one line per registration. The line also has the
+//! inode of the file. If that is no longer the inode of the descriptor, the registration has
+//! outlived its descriptor: a duplicate keeps the file open. (Eventfds, timerfds, and epoll
+//! instances share one inode, so for them this cannot be detected while the number is in use.)
 //!
-//! Change next: in `sample`, drop `_duplicate` too; deregister `closed` before you drop it; register a
-//! `UdpSocket` and a second waker. Then look at a web server, a database, a program of your own.
+//! Change next: in `sample`, drop `_duplicate` too; deregister `closed` before you drop it;
+//! register a `UdpSocket` and a second waker. Then look at a web server, a database, a program of
+//! your own.
 
 use epollet::{Events, Interest, Poll, Waker, ffi};
 use std::io::{self, ErrorKind};
@@ -182,7 +183,7 @@ fn open_files(pid: u32) -> io::Result<Vec<OpenFile>> {
     Ok(files)
 }
 
-/// The number of a device as the kernel has it: 20 bits for the minor number. `stat` has it in parts.
+/// The number of a device as the kernel has it: 20 bits for the minor number. `stat` splits it.
 fn kernel_device(device: u64) -> u64 {
     let major = (device >> 8) & 0xfff;
     let minor = (device & 0xff) | ((device >> 12) & 0xf_ff00);
@@ -193,7 +194,7 @@ fn explain(pid: u32, error: io::Error) -> io::Error {
     match error.kind() {
         ErrorKind::NotFound => io::Error::other(format!("there is no process {pid}")),
         ErrorKind::PermissionDenied => {
-            io::Error::other(format!("process {pid} is not yours to look at ({error})"))
+            io::Error::other(format!("no permission to look at process {pid} ({error})"))
         }
         _ => error,
     }
@@ -322,6 +323,6 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: cargo run --example peek -- [PID]");
+    eprintln!("usage: cargo run --example peek [-- PID]");
     ExitCode::from(2)
 }

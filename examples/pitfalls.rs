@@ -6,8 +6,8 @@
 //!
 //! You see a reader that misses data, a drain that does not end, a loop that spins, a client that
 //! is disconnected by an event for another one, and a source that cannot be deregistered any more.
-//! A sixth mistake needs a lesson of its own: draining one fast producer starves its neighbors,
-//! see `fair`.
+//! A sixth mistake has its own lesson, `fair`: draining one fast producer starves the other
+//! sources.
 //!
 //! Book: "The Poll module" and "The main program" in chapter 4. Needs only `ffi.rs` and `poll.rs`.
 //!
@@ -37,7 +37,7 @@ fn main() -> io::Result<()> {
     wrong_always_writable()?;
     right_writable_when_needed()?;
 
-    println!("\n4. In one batch, client 0 disconnects client 1, which has an event as well.");
+    println!("\n4. In one batch, client 0 disconnects client 1, which also has an event.");
     wrong_reused_token()?;
     right_unique_tokens()?;
 
@@ -92,8 +92,8 @@ fn wrong_drain_until_error() -> io::Result<()> {
     while let Ok(count) = ours.read(&mut [0; 4]) {
         reads += 1;
         if reads == 1000 {
-            println!("wrong  read {reads} returns {count} bytes, and so does every further one");
-            break; // The mistake lacks this line, and never ends.
+            println!("wrong  read {reads} returns {count} bytes, and so does every later one");
+            break; // The wrong loop has no such line, and never ends.
         }
     }
     Ok(())
@@ -153,7 +153,7 @@ fn wrong_reused_token() -> io::Result<()> {
     Ok(())
 }
 
-/// No token is used twice, so an event for a client that is gone finds nobody.
+/// No token is used twice, so an event for a client that is gone matches no client.
 fn right_unique_tokens() -> io::Result<()> {
     let (events, zero, one) = batch_for_two_clients()?;
     let (new, _peer) = UnixStream::pair()?;
@@ -185,7 +185,7 @@ fn wrong_dropped_only() -> io::Result<()> {
     println!("wrong  dropped, and still reported: {events:?}");
     match poll.registry().deregister(&duplicate) {
         Ok(()) => println!("       deregistered"),
-        Err(error) => println!("       deregister with the duplicate: {error}"),
+        Err(error) => println!("       deregister through the duplicate: {error}"),
     }
     Ok(())
 }

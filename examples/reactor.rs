@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 
 const STOP: Token = 0;
 
-/// The reactor's thread. It knows tokens, and not what they stand for.
+/// The reactor's thread. It knows the tokens, but not what they stand for.
 fn react(mut poll: Poll, executor: Sender<Token>, start: Instant) -> io::Result<()> {
     say(start, "reactor", "sleeps; no stream is registered");
     let mut events = Events::with_capacity(64);
@@ -80,7 +80,7 @@ fn main() -> io::Result<()> {
             executor.ask(100, "next")?;
         }
     }
-    say(start, "executor", "wakes the waker");
+    say(start, "executor", "calls Waker::wake");
     waker.wake()?;
     reactor.join().expect("the reactor has not panicked")?;
 
@@ -123,7 +123,7 @@ impl Executor {
     /// Continues a task. Returns its message if that has finished it.
     fn resume(&mut self, token: Token) -> io::Result<Option<String>> {
         let Some(task) = self.tasks.get_mut(&token) else {
-            return Ok(None); // An earlier token has finished it: end of file is an edge of its own.
+            return Ok(None); // An earlier token has finished it: end of file is a separate edge.
         };
         match task.stream.read_to_end(&mut task.answer) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),

@@ -1,14 +1,14 @@
-//! Standard input and two files in one loop: how to read lines, and what not to read them with.
+//! Standard input and two files in one loop: how to read lines, and how not to.
 //!
 //! ```sh
-//! cargo run --example stdin                           # brings its own input, and ends
+//! cargo run --example stdin                           # has its own input, and ends
 //! cargo run --example stdin -- FILE FILE              # your input: type, write to a file, Ctrl-D
 //! echo hello | cargo run --example stdin -- FILE FILE # a pipe
 //! cargo run --example stdin -- FILE FILE <Cargo.toml  # a regular file
 //! ```
 //!
-//! You see a loop with `BufReader` fall asleep on lines that have arrived, and one that reads into
-//! a buffer of its own get all of them, the end of input, and the changes of two files (one inotify
+//! You see a loop with `BufReader` sleep although lines have arrived. A loop that reads into its
+//! own buffer gets all of them, the end of input, and the changes to two files (one inotify
 //! descriptor, two watches). Last, `register` refuses a regular file, and the loop reads it
 //! directly.
 //!
@@ -83,7 +83,7 @@ fn end(line: &[u8]) -> io::Result<()> {
 
 /// A regular file and /dev/null do not support epoll. They are always ready: read them directly.
 fn read_all(mut input: File, error: io::Error) -> io::Result<()> {
-    println!("  register: {error}; so read it directly");
+    println!("  register: {error}; read it directly");
     let (mut bytes, mut line) = (Vec::new(), Vec::new());
     input.read_to_end(&mut bytes)?;
     take_lines(&mut line, &bytes);
@@ -140,7 +140,7 @@ fn play_in(directory: &Path) -> io::Result<()> {
     writer.write_all(b"one\ntwo\nthree\n")?;
     with_buf_reader(input)?;
 
-    println!("A buffer of its own, and all lines of each read:");
+    println!("Its own buffer, and all lines of each read:");
     let files = [directory.join("a"), directory.join("b")];
     for file in &files {
         File::create(file)?;
@@ -163,8 +163,8 @@ fn play_in(directory: &Path) -> io::Result<()> {
     println!("A regular file as input:");
     fs::write(&files[0], "one\ntwo\n")?;
     run(File::open(&files[0])?, &files)?;
-    println!("\nTo take home: epoll knows what the kernel holds, not what your process has read");
-    println!("already, so read into a buffer of your own and use all of it.");
+    println!("\nTo take home: epoll sees the kernel's buffers, not what your process has already");
+    println!("read, so read into your own buffer and use all of it.");
     Ok(())
 }
 
@@ -199,7 +199,7 @@ mod inotify {
     use std::os::unix::ffi::OsStrExt;
     use std::path::PathBuf;
 
-    const CLOSE_WRITE: u32 = 0x8; // A descriptor that could write is closed.
+    const CLOSE_WRITE: u32 = 0x8; // A writable descriptor was closed.
     const IGNORED: u32 = 0x8000; // The watch has ended, because the file is gone.
 
     /// Returns an inotify descriptor with a watch for each file. The kernel counts them from 1.
@@ -225,7 +225,7 @@ mod inotify {
         for change in buffer[..count].chunks_exact(16) {
             let field = |at: usize| u32::from_ne_bytes(change[at..at + 4].try_into().unwrap());
             let Some(file) = files.get((field(0) as usize).wrapping_sub(1)) else {
-                continue; // Not about a file: there were more changes than the kernel keeps.
+                continue; // Not about a file: the kernel's queue of changes has overflowed.
             };
             let name = file.file_name().unwrap_or_default().to_string_lossy();
             if field(4) & IGNORED != 0 {

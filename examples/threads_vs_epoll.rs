@@ -5,8 +5,8 @@
 //! cargo run --release --example threads_vs_epoll
 //! ```
 //!
-//! You see a table with time, memory and context switches. Then bars: `poll(2)` asks each source in
-//! each call, and epoll keeps a ready list.
+//! You see a table with time, memory and context switches. Then bars: `poll(2)` checks every source
+//! in each call, and epoll keeps a ready list.
 //!
 //! Book: the comparison of threads and event queues before chapter 4. Besides `ffi.rs` and
 //! `poll.rs` it needs the delay server, so run it here.
@@ -176,7 +176,7 @@ fn compare_waits() -> io::Result<()> {
     Ok(())
 }
 
-/// What `POLLIN` asks for: `Interest::READABLE` has `EPOLLRDHUP` too.
+/// The same as `POLLIN`: `Interest::READABLE` also has `EPOLLRDHUP`.
 const READABLE: i32 = epollet::ffi::EPOLLIN;
 
 /// Returns the shortest of 100 calls, in microseconds.
@@ -195,7 +195,7 @@ fn open_files_limit() -> usize {
     number_after("Max open files", &limits)
 }
 
-/// Returns the first number behind `name`.
+/// Returns the first number after `name`.
 fn number_after(name: &str, text: &str) -> usize {
     let rest = text.split(name).nth(1).unwrap_or_default();
     rest.split_whitespace()
@@ -236,7 +236,7 @@ fn poll_2(fds: &mut [PollFd]) -> io::Result<()> {
 fn voluntary_context_switches() -> io::Result<c_long> {
     const RUSAGE_SELF: c_int = 0;
     const RU_NVCSW: usize = 16; // its place in `struct rusage`, counted in longs
-    let mut usage = [0 as c_long; 64]; // more than any C library has in it
+    let mut usage = [0 as c_long; 64]; // larger than in any C library
     // SAFETY: the C library writes a `struct rusage`, which is shorter, before the call returns.
     match unsafe { getrusage(RUSAGE_SELF, usage.as_mut_ptr()) } {
         -1 => Err(io::Error::last_os_error()),

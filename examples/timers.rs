@@ -15,7 +15,7 @@
 //! Change next:
 //! - Round down: pass `Some(Duration::from_millis(remaining.as_millis() as u64))`. The timers end
 //!   on time, but count the polls.
-//! - Cancel timer 2 when timer 1 ends. A heap gives away its top alone: leave the entry where it
+//! - Cancel timer 2 when timer 1 ends. A heap can remove only its top: leave the entry where it
 //!   is, and skip it when its deadline comes.
 //! - Sleep for 5 ms after each poll, as a slow handler does. The timerfd does not help: while the
 //!   loop is busy, no timer ends.
@@ -27,7 +27,7 @@ use std::fs::File;
 use std::io;
 use std::time::{Duration, Instant};
 
-/// `Reverse`, because a `BinaryHeap` gives the greatest first.
+/// `Reverse`, because a `BinaryHeap` pops the greatest first.
 type Timers = BinaryHeap<Reverse<(Instant, usize)>>;
 
 fn run(mut timers: Timers, timerfd: Option<File>) -> io::Result<Ended> {
@@ -46,7 +46,7 @@ fn run(mut timers: Timers, timerfd: Option<File>) -> io::Result<Ended> {
         }
         ended.polls += 1;
         if let Some(timerfd) = &timerfd {
-            // Set again it is not ready any more, so nothing has to read it.
+            // Setting it again makes it not ready, so nothing has to read it.
             timerfd::set(timerfd, remaining)?;
             poll.poll(&mut events, None)?;
         } else {
@@ -63,7 +63,7 @@ struct Ended {
 }
 
 fn main() -> io::Result<()> {
-    // In the order in which they are set; the heap finds the order in which they end.
+    // In the order in which they are set; the heap sorts them by deadline.
     let tenths_of_ms = [
         303, 52, 1181, 777, 1404, 210, 489, 1002, 641, 905, 1256, 368,
     ];

@@ -11,10 +11,11 @@
 //! Book: "Design and introduction to epoll" in chapter 4, and the exercise about data that is
 //! larger than the buffer. Needs only `ffi.rs` and `poll.rs`.
 //!
-//! Change next, and say first what the table will show:
+//! Change next, and predict what the table will show:
 //! - Let the second reader take two bytes: `buffer = [0; 2]`.
 //! - Write once more: replace the first `Before::Nothing` with `Before::Write("x")`.
-//! - Add `| Interest::WRITABLE` to one of the modes. (For edge, look at the reader that drains.)
+//! - Add `| Interest::WRITABLE` to one of the modes. (For edge-triggered, look at the reader that
+//!   drains.)
 
 use epollet::{Events, Interest, Poll};
 use std::io::{self, ErrorKind, Read, Write};
@@ -31,7 +32,7 @@ const SCRIPT: [Before; 6] = [
     Before::Reregister,
 ];
 
-/// Plays the script to one reader and prints two rows: what each poll reports, what is then read.
+/// Plays the script for one reader and prints two rows: what each poll reports, and what is read.
 fn play(interest: Interest, reader: Reader) -> io::Result<()> {
     let (mut ours, mut theirs) = UnixStream::pair()?;
     ours.set_nonblocking(true)?;
@@ -127,7 +128,7 @@ fn read(stream: &mut UnixStream, reader: Reader) -> io::Result<String> {
     }
 }
 
-/// Returns the names without the prefix, which is the same for all: `IN | OUT`.
+/// Returns the names without their common prefix: `IN | OUT`.
 fn names(bits: u32) -> String {
     let interest = Interest::from(bits as i32);
     format!("{interest:?}").replace("EPOLL", "")

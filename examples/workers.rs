@@ -13,11 +13,11 @@
 //! test it.
 //!
 //! Change next:
-//! - Take one result for each event: `results.try_recv().into_iter().count()`. How many stay
-//!   behind?
+//! - Take one result for each event: `results.try_recv().into_iter().count()`. How many are
+//!   left in the channel?
 //! - Sleep for 10 ms after each poll, as a busy loop would: fewer events, and no result is lost.
-//! - Wake only when `result % 10 == 9`. The loop gets what is there at a wake, and waits in vain
-//!   for the results after the last one.
+//! - Wake only when `result % 10 == 9`. At each wake, the loop takes the results that have arrived.
+//!   It never gets those after the last wake.
 
 use epollet::{Events, Poll, Waker};
 use std::io;
@@ -44,7 +44,7 @@ fn collect(poll: &mut Poll, results: &Receiver<usize>, expected: usize) -> io::R
     while collected.results < expected {
         poll.poll(&mut events, Some(Duration::from_secs(1)))?;
         if events.is_empty() {
-            break; // Nobody has called for a second. What is missing stays behind.
+            break; // No wake for a second. Missing results are left in the channel.
         }
         for event in &events {
             if event.token() == WAKE {
@@ -68,8 +68,8 @@ fn main() -> io::Result<()> {
     run("2000 of 20 µs", Jobs::new(2000, Duration::from_micros(20)))?;
     run("20000 of 0 µs", Jobs::new(20_000, Duration::ZERO))?;
     wrong_order()?;
-    println!("\nTo take home: send, then wake; and on the event take everything that is there,");
-    println!("because one event stands for any number of wakes.");
+    println!("\nTo take home: send, then wake; on the wake event, take every result, because");
+    println!("wakes coalesce.");
     Ok(())
 }
 
@@ -94,7 +94,7 @@ fn do_next(jobs: &Mutex<Jobs>) -> Option<usize> {
         return None;
     }
     jobs.next += 1;
-    // Not all the same, or four workers would finish at the same time.
+    // The durations differ, or four workers would finish at the same time.
     let time = jobs.time + jobs.time * (number % 7) as u32 / 10;
     drop(jobs); // The others need the lock while this one works.
     if !time.is_zero() {
@@ -106,7 +106,7 @@ fn do_next(jobs: &Mutex<Jobs>) -> Option<usize> {
 fn run(name: &str, jobs: Mutex<Jobs>) -> io::Result<()> {
     let expected = jobs.lock().unwrap().count;
     let mut poll = Poll::new()?;
-    // The loop owns the waker too: a waker that is dropped takes its last wake with it.
+    // The loop owns the waker too: dropping the last owner would lose the last wake.
     let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
     let (sender, results) = mpsc::channel();
     thread::scope(|scope| {

@@ -1,5 +1,5 @@
-//! The raw bindings: the epoll calls, constants and the event struct as the C library has them.
-//! Every name is the kernel's. There is no logic here.
+//! The raw bindings: the epoll calls, constants and the event struct, as the C library declares
+//! them. Every name is the kernel's. There is no logic here.
 //!
 //! Copy this file together with `poll.rs`; the two need nothing else.
 
@@ -31,7 +31,7 @@ pub const EPOLL_CTL_MOD: i32 = 3;
 // epoll_ctl(2): what to report
 /// Readable: data, end of file, or a connection to accept.
 pub const EPOLLIN: i32 = 0x1;
-/// Priority data, such as TCP's out-of-band byte. It is read with `MSG_OOB`.
+/// Priority data, such as TCP's out-of-band byte. Read it with `MSG_OOB`.
 pub const EPOLLPRI: i32 = 0x2;
 /// Writable: there is room to write (for TCP, about a third of the send buffer), or a non-blocking
 /// connect has finished.
@@ -39,20 +39,20 @@ pub const EPOLLOUT: i32 = 0x4;
 /// An error is pending, or the read end of this pipe is closed. The kernel adds it to every
 /// interest.
 pub const EPOLLERR: i32 = 0x8;
-/// Hang-up: both directions are shut down, the socket is not connected yet, the write end of this
-/// pipe is closed, or the other end of this terminal. The kernel adds it to every interest.
+/// Hang-up: both directions of this socket are shut down, or it is not connected yet; the write end
+/// of this pipe or the other end of this terminal is closed. The kernel adds it to every interest.
 pub const EPOLLHUP: i32 = 0x10;
 /// The peer has shut down its sending side, or this side has shut down its receiving side. There
 /// may still be data to read.
 pub const EPOLLRDHUP: i32 = 0x2000;
 
 // epoll_ctl(2): how to report it
-/// If threads sleep in `epoll_wait` on several epoll instances that have this source, wake at least
-/// one of them instead of all. (If none sleeps, each instance reports it.)
+/// If threads sleep in `epoll_wait` on several epoll instances that share this source, wake at
+/// least one of them instead of all. (If none sleeps, each instance reports it.)
 pub const EPOLLEXCLUSIVE: i32 = 1 << 28;
 /// One-shot: report once, then disable the registration until `EPOLL_CTL_MOD`.
 pub const EPOLLONESHOT: i32 = 1 << 30;
-/// Edge-triggered: report when something changes, not for as long as it lasts.
+/// Edge-triggered: report after a change, not for as long as the source is ready.
 pub const EPOLLET: i32 = 1 << 31;
 
 // eventfd(2): flags
@@ -62,11 +62,11 @@ pub const EFD_CLOEXEC: i32 = 0o2000000; // O_CLOEXEC
 /// What the kernel reports about one registration: `struct epoll_event`, see
 /// [`epoll_event(3type)`].
 ///
-/// The kernel packs this struct on x86-64 alone, where that makes it the same 12 bytes as on 32-bit
+/// The kernel packs this struct only on x86-64, where that makes it 12 bytes long, as on 32-bit
 /// x86. `data` has 64 bits on every machine, and the kernel writes all of them.
 ///
-/// The methods named `is_…` are hints about the moment of the report, as in mio. Reading or writing
-/// tells what is true now.
+/// The methods named `is_…` are hints, as in mio: they describe the moment of the report. Only the
+/// result of a read or a write shows what is true now.
 ///
 /// # Examples
 ///
@@ -112,8 +112,8 @@ impl Event {
     /// Returns true for `EPOLLIN` and `EPOLLPRI`: there is data, end of file, a connection to
     /// accept, or priority data.
     ///
-    /// The end of a pipe has neither bit: see [`is_read_closed`](Event::is_read_closed). If there is
-    /// only priority data, an ordinary read returns `WouldBlock`, and can lose the byte: see
+    /// The end of a pipe sets neither bit: see [`is_read_closed`](Event::is_read_closed). If there
+    /// is only priority data, an ordinary read returns `WouldBlock`, and can lose the byte: see
     /// [`is_priority`](Event::is_priority).
     pub fn is_readable(&self) -> bool {
         self.has(EPOLLIN | EPOLLPRI)
@@ -125,29 +125,29 @@ impl Event {
         self.has(EPOLLOUT)
     }
 
-    /// Returns true for `EPOLLPRI`: there is priority data, such as TCP's out-of-band byte. Read that
-    /// with `recv` and `MSG_OOB`, before an ordinary read.
+    /// Returns true for `EPOLLPRI`: there is priority data, such as TCP's out-of-band byte. Read
+    /// that with `recv` and `MSG_OOB`, before an ordinary read.
     pub fn is_priority(&self) -> bool {
         self.has(EPOLLPRI)
     }
 
-    /// Returns true for `EPOLLERR`: usually an error is pending. On a socket, a read (after the data
-    /// that came before) or a write returns it, or `take_error` does, and that clears it. So do not
-    /// call `take_error` if the read is to tell.
+    /// Returns true for `EPOLLERR`: usually an error is pending. On a socket, a write returns and
+    /// clears it. So does `take_error`, or a read after all earlier data. So do not call
+    /// `take_error` if you want the read to return the error.
     pub fn is_error(&self) -> bool {
         self.has(EPOLLERR)
     }
 
-    /// Returns true for `EPOLLHUP`, and for `EPOLLIN` with `EPOLLRDHUP`: expect end of file behind
-    /// the data that is still to be read.
+    /// Returns true for `EPOLLHUP`, and for `EPOLLIN` with `EPOLLRDHUP`: expect end of file after
+    /// the data that is still unread.
     pub fn is_read_closed(&self) -> bool {
         // Both directions are shut down, or the sending side of the peer is (the kernel reports
         // RDHUP with IN).
         self.has(EPOLLHUP) || (self.has(EPOLLIN) && self.has(EPOLLRDHUP))
     }
 
-    /// Returns true for `EPOLLHUP`, for `EPOLLOUT` with `EPOLLERR`, and for `EPOLLERR` alone: expect
-    /// a write to fail. (A UDP socket can send again after one error.)
+    /// Returns true for `EPOLLHUP`, for `EPOLLOUT` with `EPOLLERR`, and for `EPOLLERR` alone:
+    /// expect a write to fail. (A UDP socket can send again after one error.)
     pub fn is_write_closed(&self) -> bool {
         // Both directions are shut down, or a write has failed, or the read end of this pipe is
         // closed (ERR alone).
@@ -203,8 +203,7 @@ impl fmt::Debug for Names {
     }
 }
 
-// Each function has a manual page of its name in section 2, and returns -1 with `errno` set if it
-// fails.
+// Each function has a manual page in section 2. If it fails, it returns -1 and sets `errno`.
 unsafe extern "C" {
     pub fn epoll_create1(flags: c_int) -> c_int;
     pub fn epoll_ctl(epfd: c_int, op: c_int, fd: c_int, event: *mut Event) -> c_int;

@@ -1,16 +1,16 @@
 //! Reference pages about epoll: its terms, its rules, and what follows from them in practice.
 //!
-//! There is no code in this module. Each fact is shown by a test in `src/tests/`, and the pages name
-//! the tests.
+//! There is no code in this module. Each fact is shown by a test in `src/tests/`, and the pages
+//! name the tests.
 //!
 //! | page | question |
 //! |---|---|
 //! | [`glossary`] | What does this word mean? |
-//! | [`rules`] | What does the kernel do at a register, at a wakeup and at a poll? |
-//! | [`edges`] | What causes a new edge, for this kind of source? |
+//! | [`rules`] | What does the kernel do when you register, at a wakeup and in a poll? |
+//! | [`edges`] | What causes a new edge, for each kind of source? |
 //! | [`misunderstandings`] | Twenty things that people believe about epoll. What is true? |
-//! | [`practice`] | Files, standard input, signals, `accept`, threads, workers: what is there to know? |
-//! | [`other_systems`] | What is this called in mio, kqueue and IOCP? Who else has epoll? |
+//! | [`practice`] | Files, standard input, signals, `accept`, threads, workers: what should I know? |
+//! | [`other_systems`] | What is this called in mio, kqueue and IOCP? Which other systems have epoll? |
 //! | [`io_uring`] | What does io_uring change? |
 
 #[doc = include_str!("guide/glossary.md")]

@@ -1,6 +1,6 @@
 //! **epollet** is an event queue on Linux's epoll with [mio]'s API, in two files that are meant to
-//! be read, run and copied. One thread waits for many sources at once, and the kernel says which of
-//! them are ready:
+//! be read, run and copied. One thread waits for many sources at once, and the kernel reports
+//! which of them are ready:
 //!
 //! ```
 //! use epollet::{Events, Interest, Poll};
@@ -30,13 +30,13 @@
 //! |---|---|
 //! | [`ffi`] | file 1: the system calls and constants under the kernel's names, and [`Event`] |
 //! | [`poll`] | file 2: [`Poll`], [`Registry`], [`Interest`], [`Waker`] |
-//! | [`guide`] | pages to look things up: the terms, the kernel's rules, what people get wrong |
+//! | [`guide`] | reference pages: the terms, the kernel's rules, common misunderstandings |
 //!
-//! `src/main.rs` is the program that `cargo run` starts, and `examples/` has a lesson in each file.
+//! `src/main.rs` is the program that `cargo run` starts, and `examples/` has one lesson per file.
 //! To build on this, copy `ffi.rs` and `poll.rs` into your `src` and write `mod ffi; mod poll;`.
 //!
-//! This is not for production: it has no other system, no runtime and no `async`. Take [mio] or
-//! [tokio] for those. After this crate you can read their source.
+//! This is not for production: it supports no other system and has no runtime and no `async`. Use
+//! [mio] or [tokio] for those. After this crate you can read their source.
 //!
 //! [mio]: https://docs.rs/mio
 //! [tokio]: https://docs.rs/tokio
@@ -45,7 +45,7 @@ pub mod ffi;
 pub mod guide;
 pub mod poll;
 
-/// Not part of the API: a larger program on the queue, public for the program and the lessons alone.
+/// Not part of the API: a larger program on the queue, public only for the program and the lessons.
 #[doc(hidden)]
 pub mod delayserver;
 
@@ -55,12 +55,12 @@ pub use ffi::Event;
 pub use poll::{Events, Interest, Poll, Registry, Token, Waker};
 
 #[cfg(test)]
-extern crate self as epollet; // The tests' helpers serve inside and outside of this crate.
+extern crate self as epollet; // The tests' helpers are used inside and outside this crate.
 #[cfg(test)]
 mod tests;
 
-/// The README's programs run as tests: in one of them `mod ffi;` finds the file beside this one, as
-/// in a copy.
+/// The README's programs run as tests. In one of them, `mod ffi;` finds the file next to this one,
+/// as in a copy.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

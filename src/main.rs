@@ -87,11 +87,11 @@ fn send(server: &mut Server, i: Token, delay: u64, registry: &Registry) -> io::R
 }
 
 fn get_req(path: &str, host: &str) -> String {
-    // After an answer to HTTP/1.0 the server closes the connection.
+    // The server closes the connection after the answer to an HTTP/1.0 request.
     format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n")
 }
 
-/// Reads what the events announce. Returns how many requests are finished now.
+/// Reads from the streams that have events. Returns how many requests have finished.
 fn handle_events(
     events: &[Event],
     streams: &mut [Option<TcpStream>],
@@ -101,13 +101,13 @@ fn handle_events(
     let mut handled = 0;
     for event in events {
         let i = event.token();
-        // A stream can have more than one event. This skip is what counts a request only once.
+        // An event can follow the one that finished the request. Skip it: a request counts once.
         let Some(stream) = &mut streams[i] else {
             continue;
         };
         let outcome = drain(stream, &mut answers[i]);
         if outcome.is_some() {
-            // Dropping the stream closes it, and so removes it from the interest list: no
+            // Dropping the stream closes it, which removes it from the interest list: no
             // deregister is needed.
             streams[i] = None;
             handled += 1;
@@ -117,8 +117,8 @@ fn handle_events(
     Ok(handled)
 }
 
-/// Reads until there is nothing more to read now. The stream is edge-triggered, so what is left
-/// would not be reported until more arrives. Returns the outcome as soon as it is known.
+/// Reads until nothing is left to read. The stream is edge-triggered, so unread bytes would not be
+/// reported until more arrives. Returns the outcome as soon as it is known.
 fn drain(stream: &mut TcpStream, answer: &mut Answer) -> Option<Outcome> {
     let mut buffer = [0; 4096];
     while !answer.is_too_long() {

@@ -1,8 +1,8 @@
 //! The event queue: a thin, safe layer over [`ffi`].
 //!
-//! [`Poll::new`] makes an epoll instance, [`Registry::register`] adds a source to its interest list,
-//! [`Poll::poll`] sleeps until a source is ready, and [`Waker::wake`] ends that sleep from another
-//! thread. Each of them is one system call.
+//! [`Poll::new`] creates an epoll instance, [`Registry::register`] adds a source to its interest
+//! list, [`Poll::poll`] sleeps until a source is ready, and [`Waker::wake`] ends that sleep from
+//! another thread. Each of them is one system call.
 //!
 //! Copy this file together with `ffi.rs`; the two need nothing else.
 
@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 use std::{ffi::c_int, fmt, fs::File, ops::BitOr};
 
-/// Tells which source an event is about: you choose it in [`Registry::register`], and
+/// Identifies the source of an event: you choose it in [`Registry::register`], and
 /// [`Event::token`] returns it.
 ///
 /// Often it is an index into a `Vec`. Any `usize` will do.
@@ -36,7 +36,7 @@ pub type Events = Vec<Event>;
 /// poll reports     IN  IN  IN       IN  IN        IN  IN            -   -
 /// ```
 ///
-/// Edge-triggered: a poll reports it after something has changed, once, if it is still ready.
+/// Edge-triggered: after a change, one poll reports it, if it is still ready.
 ///
 /// ```text
 ///                2 bytes arrive   1 is read   1 more arrives   both are read
@@ -44,18 +44,18 @@ pub type Events = Vec<Event>;
 /// ```
 ///
 /// **Drain.** After an edge-triggered event, read (or write, or accept) until `WouldBlock` or end
-/// of file: what you leave behind is not reported until something changes again. So the source has
-/// to be non-blocking, or the last call of the drain does not return. What counts as a change depends
-/// on the kind of source; the page `edges` of epollet's guide lists it.
+/// of file: what you leave unread is not reported until something changes again. So the source has
+/// to be non-blocking, or the last call of the drain blocks. What counts as a change depends on the
+/// kind of source: see the page `edges` of epollet's guide.
 ///
 /// **Starvation.** A source that is filled as fast as you read keeps its drain from ending, and the
-/// others wait. Give each source a budget of reads for each event. If it is edge-triggered, remember
-/// the sources that are not drained yet, for the kernel does not report them again.
+/// others wait. Give each source a budget of reads per event. Remember the edge-triggered sources
+/// that are not drained yet, because the kernel does not report them again.
 ///
-/// **What to do with an event.** Read if it [is readable], [read closed] or [an error]. The read
-/// tells what is true now: 0 bytes are the end of file of a stream, an error is the reason. A loop
-/// that waits for `is_readable` alone misses the end of a pipe, which is `EPOLLHUP` without
-/// `EPOLLIN`, and if level-triggered it spins.
+/// **What to do with an event.** Read if it [is readable], [read closed] or [an error]. The
+/// result tells what is true now: 0 bytes mean end of file on a stream, an error is the reason. A
+/// loop that checks only `is_readable` misses the end of a pipe, which is `EPOLLHUP` without
+/// `EPOLLIN`; if the pipe is level-triggered, the loop spins.
 ///
 /// [is readable]: Event::is_readable
 /// [read closed]: Event::is_read_closed
@@ -67,15 +67,15 @@ pub type Events = Vec<Event>;
 ///
 /// ```text
 /// register     add a registration; if its source is ready, put it on the ready list
-/// reregister   replace token and interest, and enable it; if the source is ready, the same
+/// reregister   replace token and interest, and enable it; if its source is ready, as above
 /// deregister   take the registration off both lists (closing the last descriptor does so too)
 ///
 /// wakeup       if the registration is enabled and the change is part of its interest: put it
-///              at the tail of the ready list, unless it is on it; wake a thread in poll
+///              at the tail of the ready list, unless it is already there; wake a thread in poll
 ///
 /// poll         sleep until the ready list is not empty; while there is room, take its head:
-///              ask the source what is ready now; keep the bits of the interest, ERR and HUP
-///              no bits: no event. Otherwise report the bits with the token, and then
+///              ask the source what is ready now; keep the bits in the interest, and ERR and HUP;
+///              if none are left: no event. Otherwise report the bits with the token, and then
 ///              one-shot: disable it; level-triggered: put it at the tail; edge-triggered: done
 /// ```
 ///
@@ -115,9 +115,9 @@ pub type Events = Vec<Event>;
 pub struct Poll(Registry);
 
 impl Poll {
-    /// Makes an event queue with an empty interest list, using [`epoll_create1(2)`]. A program that
-    /// a child process executes does not inherit it (`EPOLL_CLOEXEC`). Dropping the `Poll` and all
-    /// clones of its `Registry` closes it.
+    /// Creates an event queue with an empty interest list, using [`epoll_create1(2)`]. A program
+    /// that a child process executes does not inherit it (`EPOLL_CLOEXEC`). Dropping the `Poll` and
+    /// all clones of its `Registry` closes it.
     ///
     /// # Errors
     ///
@@ -135,8 +135,9 @@ impl Poll {
 
     /// Returns the handle that registers sources.
     ///
-    /// It is a type of its own because [`Poll::poll`] borrows the `Poll` mutably while it sleeps: a
-    /// [clone](Registry::try_clone) of the `Registry` can register from another thread meanwhile.
+    /// It is a separate type because [`Poll::poll`] borrows the `Poll` mutably while it sleeps. A
+    /// [clone](Registry::try_clone) of the `Registry` can register from another thread during that
+    /// time.
     pub fn registry(&self) -> &Registry {
         &self.0
     }
@@ -144,13 +145,13 @@ impl Poll {
     /// Sleeps until a source is ready, then fills `events` with at most `events.capacity()` events.
     /// One call of [`epoll_wait(2)`].
     ///
-    /// `events` is cleared first. `Ok(())` without events means that the timeout elapsed. What does
-    /// not fit comes first in the next call; the kernel takes ready sources in turn, so a small
-    /// capacity starves none of them.
+    /// `events` is cleared first. `Ok(())` without events means that the timeout elapsed. Events
+    /// that do not fit come first in the next call; the kernel takes ready sources in turn, so a
+    /// small capacity starves no source.
     ///
     /// A `timeout` of `None` waits without limit; zero returns at once. Other timeouts are rounded
-    /// up to milliseconds, the unit of `epoll_wait`, so none ends early. For finer timers, register
-    /// a `timerfd`.
+    /// up to milliseconds, the unit of `epoll_wait`, so no timeout ends early. For finer timers,
+    /// register a `timerfd`.
     ///
     /// If a signal interrupts the call (`EINTR`), it is retried with the remaining time. To end a
     /// loop on a signal, register a `signalfd`, or let the handler write to the descriptor of a
@@ -173,7 +174,7 @@ impl Poll {
         Ok(())
     }
 
-    /// Polls with a timeout, and keeps it when a signal interrupts the call.
+    /// Polls with a timeout. Retries with the remaining time if a signal interrupts the call.
     fn poll_for(&mut self, timeout: Duration, events: &mut Events) -> Result<()> {
         let start = Instant::now();
         let mut remaining = timeout;
@@ -183,13 +184,13 @@ impl Poll {
         Ok(())
     }
 
-    /// Calls `epoll_wait` once. Returns false if it is to be called again: a signal has
+    /// Calls `epoll_wait` once. Returns false if it has to be called again: a signal has
     /// interrupted it, or the longest wait that fits in an `int`, 24.8 days, has elapsed.
     #[inline]
     fn epoll_wait(&mut self, events: &mut Events, millis: c_int) -> Result<bool> {
         let (epfd, buffer, capacity) = (self.as_raw_fd(), events.as_mut_ptr(), events.capacity());
-        // SAFETY: the kernel writes at most `capacity` events. (If that does not fit in an `int`, it
-        // sees a smaller number, or one that it rejects.)
+        // SAFETY: the kernel writes at most `capacity` events. (If that does not fit in an `int`,
+        // it sees a smaller number, or one that it rejects.)
         let count = unsafe { ffi::epoll_wait(epfd, buffer, capacity as c_int, millis) };
         if count < 0 {
             return retry_if_interrupted();
@@ -214,25 +215,27 @@ impl AsRawFd for Poll {
     }
 }
 
-/// Adds sources to the interest list of a [`Poll`], changes and removes them.
+/// Adds, changes and removes registrations in the interest list of a [`Poll`].
 ///
 /// # Sources
 ///
-/// A source is anything with a file descriptor (`AsFd`) whose kind of file supports epoll: sockets,
-/// pipes, terminals, `eventfd`, `timerfd`, `signalfd`, `inotify`, `pidfd`, another [`Poll`]. Regular
-/// files on disk, directories and `/dev/null` are not supported. The source stays yours.
+/// A source is anything with a file descriptor (`AsFd`) that supports epoll: sockets, pipes,
+/// terminals, `eventfd`, `timerfd`, `signalfd`, `inotify`, `pidfd`, another [`Poll`]. Regular files
+/// on disk, directories and `/dev/null` are not supported. A registry does not take ownership of a
+/// source.
 ///
 /// A registration belongs to the open file description, which duplicates of the descriptor share
-/// (`try_clone`, a child process). It ends when the last of them is closed. So dropping a
+/// (`try_clone`, a child process). It ends when the last duplicate is closed. So dropping a
 /// `TcpStream` removes it from the interest list, unless a duplicate exists: then events keep
-/// arriving, and a duplicate with another number cannot stop them (`ENOENT`). If there may be
-/// duplicates, [`deregister`](Registry::deregister) before you drop. A child process holds
-/// duplicates of everything between `fork` and `exec`, so ignore events whose token you do not know.
+/// arriving, and you cannot stop them through a duplicate with another number (`ENOENT`). If there
+/// may be duplicates, [`deregister`](Registry::deregister) before you drop. A child process holds
+/// duplicates of everything between `fork` and `exec`, so ignore events whose token you do not
+/// know.
 ///
 /// # Non-blocking
 ///
-/// Make each source non-blocking. A drain ends with a call that would block; and readiness is a
-/// hint: by the time you read, another thread may have read already.
+/// Make each source non-blocking. A drain ends with a call that would block. And readiness is only
+/// a hint: by the time you read, another thread may have read first.
 #[derive(Debug)]
 pub struct Registry(OwnedFd);
 
@@ -241,25 +244,25 @@ impl Registry {
     /// carry `token`.
     ///
     /// If the source is ready already, the next poll reports it. The kernel adds `EPOLLERR` and
-    /// `EPOLLHUP` to every interest, even to raw bits of 0. (After a one-shot report they are off,
-    /// too.)
+    /// `EPOLLHUP` to every interest, even to raw bits of 0. (After a one-shot report, these are
+    /// disabled too.)
     ///
     /// # Errors
     ///
     /// | OS error | kind | meaning |
     /// |---|---|---|
-    /// | `EEXIST` | `AlreadyExists` | registered already; use [`reregister`](Registry::reregister) to change it |
+    /// | `EEXIST` | `AlreadyExists` | `source` is already registered; use [`reregister`](Registry::reregister) to change it |
     /// | `EPERM` | `PermissionDenied` | a kind of file that does not support epoll: a regular file on disk, a directory, `/dev/null` |
     /// | `EBADF` | | the descriptor of `source` is not open |
-    /// | `EINVAL` | `InvalidInput` | the queue itself; `EPOLLEXCLUSIVE` with bits that it cannot be combined with, or for another queue |
-    /// | `ELOOP` | | a circle of queues, or more than 5 nested |
+    /// | `EINVAL` | `InvalidInput` | `source` is the queue itself; `EPOLLEXCLUSIVE` with bits that it cannot be combined with, or with another queue as the source |
+    /// | `ELOOP` | | a cycle of queues, or queues nested more than 5 deep |
     /// | `ENOSPC` | `StorageFull` | `/proc/sys/fs/epoll/max_user_watches` is reached |
     /// | `ENOMEM` | `OutOfMemory` | the kernel has no memory left |
     ///
     /// # Examples
     ///
-    /// A raw descriptor is registered as a `BorrowedFd` or an `OwnedFd`, and raw bits are an
-    /// interest too:
+    /// Register a raw descriptor as a `BorrowedFd` or an `OwnedFd`. Raw bits also work as an
+    /// interest:
     ///
     /// ```
     /// use epollet::{ffi, Events, Poll};
@@ -296,9 +299,10 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// `ENOENT` (`NotFound`): not registered. `EINVAL` (`InvalidInput`): `EPOLLEXCLUSIVE`, in the
-    /// registration or in `interest`; it cannot be changed. `EPERM`, `EBADF`, and `EINVAL` for the
-    /// queue itself as for [`register`](Registry::register).
+    /// `ENOENT` (`NotFound`): `source` is not registered. `EINVAL` (`InvalidInput`):
+    /// `EPOLLEXCLUSIVE` in the registration or in `interest`; an exclusive registration cannot be
+    /// changed. `EPERM`, `EBADF`, and `EINVAL` for the queue itself, as for
+    /// [`register`](Registry::register).
     ///
     /// [`epoll_ctl(2)`]: https://man7.org/linux/man-pages/man2/epoll_ctl.2.html
     pub fn reregister(
@@ -315,8 +319,8 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// `ENOENT` (`NotFound`): not registered. `EPERM`, `EBADF`, and `EINVAL` for the queue itself as
-    /// for [`register`](Registry::register).
+    /// `ENOENT` (`NotFound`): `source` is not registered. `EPERM`, `EBADF`, and `EINVAL` for the
+    /// queue itself, as for [`register`](Registry::register).
     ///
     /// [`epoll_ctl(2)`]: https://man7.org/linux/man-pages/man2/epoll_ctl.2.html
     pub fn deregister(&self, source: &(impl AsFd + ?Sized)) -> Result<()> {
@@ -377,7 +381,7 @@ impl AsRawFd for Registry {
     }
 }
 
-/// What to report about a source, and how; combine with `|`. Raw `EPOLL*` bits convert into it.
+/// What to report about a source, and how. Combine with `|`. Raw `EPOLL*` bits convert into it.
 ///
 /// # Examples
 ///
@@ -390,7 +394,7 @@ impl AsRawFd for Registry {
 /// ```
 ///
 /// `EPOLLEXCLUSIVE` has no name here: the kernel rejects it together with `EPOLLRDHUP`, which
-/// `READABLE` contains. A listener that several queues share is registered with
+/// `READABLE` contains. Register a listener that several queues share with
 /// `ffi::EPOLLIN | ffi::EPOLLEXCLUSIVE`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Interest(i32);
@@ -399,7 +403,7 @@ impl Interest {
     /// Data, end of file, or a connection to accept: `EPOLLIN`, and `EPOLLRDHUP`, so that the event
     /// shows a half-close by the peer.
     pub const READABLE: Interest = Interest(ffi::EPOLLIN | ffi::EPOLLRDHUP);
-    /// Room to write, or the end of a non-blocking connect: `EPOLLOUT`.
+    /// Room to write, or a non-blocking connect that has finished: `EPOLLOUT`.
     pub const WRITABLE: Interest = Interest(ffi::EPOLLOUT);
     /// Priority data, such as TCP's out-of-band byte: `EPOLLPRI`.
     pub const PRIORITY: Interest = Interest(ffi::EPOLLPRI);
@@ -438,9 +442,9 @@ impl fmt::Debug for Interest {
 /// Ends the sleep of [`Poll::poll`] from another thread: `poll` returns an event with the waker's
 /// token.
 ///
-/// It is an [`eventfd(2)`], a counter behind a descriptor, registered edge-triggered: each wake is a
-/// new edge, so nothing has to read the counter. Wakes between two polls coalesce into one event,
-/// and a wake before the poll is not lost.
+/// It is an [`eventfd(2)`], a counter behind a descriptor, registered edge-triggered: each wake is
+/// a new edge, so nothing has to read the counter. Wakes between two polls coalesce into one event,
+/// and a wake before a poll is not lost.
 ///
 /// **Keep it alive.** Dropping the waker closes the eventfd, and a wake that no poll has returned
 /// yet is lost with it (unless a child process holds a duplicate). So let the polling thread own it
@@ -480,12 +484,12 @@ impl fmt::Debug for Interest {
 pub struct Waker(File);
 
 impl Waker {
-    /// Makes a waker for the queue of `registry`. Its events carry `token`.
+    /// Creates a waker for the queue of `registry`. Its events carry `token`.
     ///
     /// # Errors
     ///
     /// `EMFILE`, `ENFILE`: this process or the system has too many open files. `ENODEV`, `ENOMEM`:
-    /// the kernel cannot make an eventfd. Those of [`Registry::register`].
+    /// the kernel cannot create an eventfd. Also those of [`Registry::register`].
     pub fn new(registry: &Registry, token: Token) -> Result<Waker> {
         // SAFETY: the call takes no pointer.
         let eventfd = check(unsafe { ffi::eventfd(0, ffi::EFD_CLOEXEC | ffi::EFD_NONBLOCK) })?;
@@ -495,8 +499,8 @@ impl Waker {
         Ok(waker)
     }
 
-    /// Makes the current call of [`Poll::poll`] return, or the next one if none is running. Does not
-    /// block.
+    /// Makes the current call of [`Poll::poll`] return, or the next one if none is running. Does
+    /// not block.
     ///
     /// # Errors
     ///
@@ -512,20 +516,20 @@ impl AsFd for Waker {
     }
 }
 
-/// Rounds up to the unit of `epoll_wait`. Rounded down, 0.4 ms would become 0, and a loop that polls
-/// until a deadline would spin.
+/// Rounds up to the unit of `epoll_wait`. Rounded down, 0.4 ms would become 0, and a loop that
+/// polls until a deadline would spin.
 fn round_up_to_millis(timeout: Duration) -> c_int {
     let fraction = u64::from(timeout.subsec_nanos().div_ceil(1_000_000));
     let millis = timeout.as_secs().saturating_mul(1000);
     c_int::try_from(millis.saturating_add(fraction)).unwrap_or(c_int::MAX)
 }
 
-/// Turns the -1 of a failed call into the error that it left in `errno`.
+/// Turns the -1 of a failed call into the error in `errno`.
 fn check(result: c_int) -> Result<u32> {
     u32::try_from(result).map_err(|_| io::Error::last_os_error())
 }
 
-/// Tells why `epoll_wait` failed. Returns `Ok(false)` if a signal interrupted it.
+/// Returns the error of a failed `epoll_wait`, or `Ok(false)` if a signal interrupted it.
 #[cold]
 fn retry_if_interrupted() -> Result<bool> {
     const NO_ROOM: &str = "`events` has no usable capacity: make it with Events::with_capacity(64)";

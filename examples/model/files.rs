@@ -11,7 +11,7 @@ pub struct File {
     pub kind: Kind,
     /// How many descriptors refer to it.
     pub descriptors: usize,
-    /// Which registrations hear of a change, and in which order.
+    /// Which registrations are notified of a change, and in which order.
     pub wait_queue: VecDeque<Key>,
 }
 
@@ -24,8 +24,9 @@ pub enum Kind {
     Queue(usize),
 }
 
-/// How many bytes fit, and how many must be read to make room again, depends on the kernel's buffers.
-/// Here a few bytes fit, and after [`Kernel::fill`] there is no room until the peer has read them all.
+/// How many bytes fit, and how many must be read to make room again, depends on the kernel's
+/// buffers. Here a few bytes fit, and after [`Kernel::fill`] there is no room until the peer has
+/// read them all.
 #[derive(Clone, Copy)]
 pub struct Stream {
     pub peer: usize,
@@ -131,7 +132,8 @@ impl Kernel {
         }
     }
 
-    /// Adds `value` to an eventfd, unless that makes more than 2^64 - 2. Sends one byte to a stream.
+    /// Adds `value` to an eventfd, unless that makes more than 2^64 - 2. Sends one byte to a
+    /// stream.
     pub fn write(&mut self, file: usize, value: u64) {
         match &mut self.files[file].kind {
             Kind::Eventfd(count) if u64::MAX - *count > value => {
@@ -170,7 +172,7 @@ impl Kernel {
         }
     }
 
-    /// Resets an eventfd to 0. Takes one byte from a stream, and the peer hears of it if it has room.
+    /// Resets an eventfd to 0. Takes one byte from a stream, and notifies the peer if it has room.
     pub fn read(&mut self, file: usize) {
         match &mut self.files[file].kind {
             Kind::Eventfd(count) if *count > 0 => {
@@ -189,7 +191,7 @@ impl Kernel {
         }
     }
 
-    /// Shuts down one direction of a stream, or both, for both ends. This end hears of it first.
+    /// Shuts down one direction of a stream, or both, for both ends. This end is notified first.
     pub fn shutdown(&mut self, file: usize, how: Shutdown) {
         let stream = self.stream(file);
         stream.cannot_read |= how != Shutdown::Write;

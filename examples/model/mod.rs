@@ -1,9 +1,9 @@
-//! The rules of epoll as a program: what each call does to the interest list and to the ready list.
+//! An executable model of epoll: what each call does to the interest list and to the ready list.
 //!
 //! These are the rules of Linux (`fs/eventpoll.c`) for one thread. Left out are the locks, what
 //! happens to wakeups while another thread polls, and `EPOLLEXCLUSIVE`. `src/tests/model.rs` makes
-//! the same random calls to this model and to the kernel and compares what they report: tokens, bits
-//! and order.
+//! the same random calls to this model and to the kernel and compares what they report: tokens,
+//! bits and order.
 
 #![allow(dead_code)] // The lesson and the test use different parts of it.
 
@@ -19,7 +19,7 @@ type Result = std::result::Result<(), ErrorKind>;
 /// Bits of an interest that say how to report, not what.
 const MODES: i32 = EPOLLET | EPOLLONESHOT;
 
-/// The part of the kernel that matters to epoll. Queues and files are named by their index.
+/// The part of the kernel that matters to epoll. Queues and files are identified by their index.
 #[derive(Default)]
 pub struct Kernel {
     pub queues: Vec<Queue>,
@@ -50,7 +50,7 @@ pub struct Key {
 }
 
 impl Kernel {
-    /// `EPOLL_CTL_ADD`: the source is asked at once. From now on it wakes this registration, and
+    /// `EPOLL_CTL_ADD`: the source is asked at once. From now on it notifies this registration,
     /// before the older ones.
     pub fn register(&mut self, key: Key, token: usize, interest: i32) -> Result {
         if self.find(key).is_some() {
@@ -133,8 +133,8 @@ impl Kernel {
         }
     }
 
-    /// Puts a registration at the end of the ready list. Returns false if it is on the list already:
-    /// then it keeps its place.
+    /// Puts a registration at the end of the ready list. Returns false if it is on the list
+    /// already: then it keeps its place.
     fn link(&mut self, key: Key) -> bool {
         let ready_list = &mut self.queues[key.queue].ready_list;
         let new = !ready_list.contains(&key);
@@ -153,8 +153,8 @@ impl Kernel {
         bits & self.registration(key).interest
     }
 
-    /// A queue is readable if a registration on its ready list is ready. Those before it on the list
-    /// are not, and leave it.
+    /// A queue is readable if a registration on its ready list is ready. Those before it on the
+    /// list are not ready, and are taken off.
     fn ready_queue(&mut self, queue: usize) -> i32 {
         while let Some(&key) = self.queues[queue].ready_list.front() {
             if self.ask(key) != 0 {

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Client {
     pub stream: TcpStream,
-    /// When the state ends at the latest. `None` is later than the clock can count.
+    /// When the state ends at the latest. `None` if the clock cannot represent that time.
     pub deadline: Option<Instant>,
-    /// As the log shows it.
+    /// In the form that the log shows.
     address: String,
     state: State,
-    /// Received, and not yet taken as a request.
+    /// Bytes received, but not yet taken as a request.
     input: Vec<u8>,
     /// End of file was read.
     ended: bool,
@@ -27,13 +27,13 @@ enum State {
     Receive,
     /// Waits until the answer is due.
     Delay(Request),
-    /// Sends the answer from `sent` on; it is the `last` one on this connection.
+    /// Sends the answer, starting at `sent`. `last`: it is the last answer on this connection.
     Send {
         answer: Vec<u8>,
         sent: usize,
         last: bool,
     },
-    /// Has sent the last answer and end of file; waits until the client closes.
+    /// Has sent the last answer and shut down its sending side; waits until the client closes.
     Close,
 }
 
@@ -53,8 +53,8 @@ impl Client {
         })
     }
 
-    /// What this state waits for. The registration is level-triggered, so what it does not act on
-    /// must not be in here.
+    /// What this state waits for. The registration is level-triggered, so the interest must contain
+    /// only what the state handles.
     pub fn interest(&self, limits: &Limits) -> Interest {
         match self.state {
             // Never both: do not read from a client that does not read.
@@ -66,8 +66,8 @@ impl Client {
 
     /// Reads once, so that no client delays the others. Returns false if the client is gone.
     pub fn receive(&mut self, event: &Event, limits: &Limits) -> bool {
-        // After a reset. A hang-up without an error is the client's end of file in `Close`: both
-        // directions are shut down then, and what it has sent before is still to be read.
+        // A reset. A hang-up without an error is the client's end of file in `Close`: then both
+        // directions are shut down, but earlier input is still unread.
         if event.is_error() {
             return false;
         }
@@ -80,7 +80,7 @@ impl Client {
             Ok(0) => self.ended = true,
             Ok(_) if matches!(self.state, State::Close) => {}
             Ok(count) => {
-                self.input.reserve_exact(count); // A vector's own growth can double it.
+                self.input.reserve_exact(count); // Otherwise the vector could double its capacity.
                 self.input.extend_from_slice(&buffer[..count]);
             }
             Err(error) => return is_temporary(&error),
@@ -149,7 +149,7 @@ impl Client {
     }
 }
 
-/// The call did nothing, and is worth another try.
+/// Returns true if the call did nothing and can be retried.
 fn is_temporary(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }

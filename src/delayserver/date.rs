@@ -13,7 +13,7 @@ pub fn http_date(now: SystemTime) -> String {
         .map_or(0, |time| time.as_secs());
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let weekday = WEEKDAYS[days as usize % 7]; // The epoch was a Thursday.
-    // No year is longer than 366 days, so this one is not too late; the next ones are tried.
+    // No year is longer than 366 days, so this guess is not too late; the loop tries the next ones.
     let mut year = 1970 + days / 366;
     while days_before(year + 1) <= days {
         year += 1;
@@ -48,7 +48,8 @@ pub fn http_date(now: SystemTime) -> String {
     date + " GMT"
 }
 
-/// Appends the last two digits. (Each answer has a date, and `format!` would take five times as long.)
+/// Appends the last two digits. (Each answer has a date, and `format!` would take five times as
+/// long.)
 fn push_digits(text: &mut String, number: u64) {
     for digit in [number / 10 % 10, number % 10] {
         text.push(char::from(b'0' + digit as u8));

@@ -39,8 +39,8 @@ impl Request {
         }
     }
 
-    /// Takes the first request from `input`, which is at an end if `ended`. Returns `None` if the rest
-    /// of the request has not arrived. It may have `limit` bytes.
+    /// Takes the first request, of at most `limit` bytes, from `input`. If `ended`, no more will
+    /// arrive. Returns `None` if the rest of the request has not arrived yet.
     pub fn take(input: &mut Vec<u8>, limit: usize, ended: bool) -> Option<Request> {
         // Empty lines before a request are ignored.
         let start = input.iter().position(|byte| !b"\r\n".contains(byte));
@@ -59,7 +59,7 @@ impl Request {
         let head = mem::replace(input, rest);
         let request = parse(&String::from_utf8_lossy(&head)).unwrap_or_else(Request::refused);
         Some(Request {
-            head_only: head.starts_with(b"HEAD "), // of a refusal too
+            head_only: head.starts_with(b"HEAD "), // even if it is refused
             ..request
         })
     }
@@ -84,7 +84,8 @@ impl Request {
     }
 }
 
-/// Returns the length of the head: the lines up to the first empty one. A line may end in LF alone.
+/// Returns the length of the head: the lines through the first empty one. A line may end in just
+/// LF.
 fn end_of_head(input: &[u8]) -> Option<usize> {
     let mut end = 0;
     for line in input.split_inclusive(|byte| *byte == b'\n') {
@@ -120,7 +121,7 @@ fn parse(head: &str) -> Result<Request, Refusal> {
     if fields.chunked && (is_1_0 || fields.length.is_some()) {
         return Err(BAD_LENGTH);
     }
-    // The content of a request is not read, so the next request cannot be found behind it.
+    // The content of a request is not read, so the next request cannot be found after it.
     let has_content = fields.chunked || fields.length.is_some_and(|length| length > 0);
     let last = (is_1_0 && !fields.keep_alive) || fields.close || has_content;
     let asked = match method {
@@ -134,7 +135,7 @@ fn parse(head: &str) -> Result<Request, Refusal> {
     })
 }
 
-/// The fields of a head that matter here.
+/// The header fields that matter here.
 #[derive(Default)]
 struct Fields {
     hosts: usize,
@@ -184,7 +185,8 @@ impl Fields {
     }
 }
 
-/// Reads `/{delay}/{message}`. A proxy's client sends `http://{host}` before it; a query may follow.
+/// Reads `/{delay}/{message}`. The client of a proxy sends `http://{host}` before it; a query may
+/// follow.
 fn parse_target(target: &str) -> Result<(u64, String), Refusal> {
     let path = match target.get(..7) {
         Some(scheme) if scheme.eq_ignore_ascii_case("http://") => target[7..].split_once('/'),
@@ -222,7 +224,7 @@ fn is_target(target: &str) -> bool {
         && !target.contains(|char: char| char.is_ascii_control() || char == '\u{fffd}')
 }
 
-/// The form of a method and of a field's name.
+/// The syntax of a method and of a field name.
 fn is_token(name: &str) -> bool {
     !name.is_empty() && is_made_of(name, b"!#$%&'*+-.^_`|~")
 }

@@ -1,10 +1,10 @@
-//! A stand-in for the book's delay server: `GET /{delay in ms}/{message}` is answered with the
+//! A replacement for the book's delay server: it answers `GET /{delay in ms}/{message}` with the
 //! message after the delay.
 //!
-//! It is itself a program on [`Poll`]: one thread, one queue, any number of clients. This file is
+//! It is built on [`Poll`] itself: one thread, one queue, any number of clients. This file is
 //! the event loop. `client.rs` is one connection, `http.rs` and `date.rs` are the protocol.
 //!
-//! A connection is in one of four states. Each ends by an event or at its deadline:
+//! A connection is in one of four states. Each ends with an event or at its deadline:
 //!
 //! | state | waits for | deadline | at the deadline |
 //! |---|---|---|---|
@@ -13,9 +13,9 @@
 //! | send | room to write | `Limits::send` | close |
 //! | close | the client to close too, after the last answer | `Limits::close` | close |
 //!
-//! Requests of one connection are answered in order. What a client sends meanwhile waits in the
-//! kernel as soon as it is longer than one request, so a client makes the server hold one request
-//! and one answer at most.
+//! Requests on one connection are answered in order. The server buffers at most one request per
+//! client; the rest of the input waits in the kernel. So a client makes the server hold at most one
+//! request and one answer.
 //!
 //! A client that closes its connection during the delay looks like one that has only shut down its
 //! sending side and still reads. So its answer is sent when it is due; the reset that comes back
@@ -34,11 +34,11 @@ use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-/// A client's token is its index in `DelayServer::clients`, which these two never are.
+/// A client's token is its index in `DelayServer::clients`, which never equals these two.
 const LISTENER: Token = usize::MAX;
 const STOP: Token = usize::MAX - 1;
 
-/// A delay server that listens, and serves when it [runs](DelayServer::run).
+/// A delay server. It listens from the start, and serves when it [runs](DelayServer::run).
 #[derive(Debug)]
 pub struct DelayServer {
     /// May be changed before the server runs.
@@ -53,7 +53,7 @@ pub struct DelayServer {
     timers: BTreeSet<(Instant, Token)>,
 }
 
-/// What a client may cost.
+/// Limits on what a client may use.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// The longest request, in bytes.
@@ -81,17 +81,17 @@ impl Default for Limits {
 }
 
 impl DelayServer {
-    /// Makes a server that listens on `address`; with port 0 the kernel picks one.
+    /// Creates a server that listens on `address`; with port 0 the kernel picks one.
     ///
     /// # Errors
     ///
     /// `AddrInUse`: another program listens there. `PermissionDenied`: a port under 1024.
-    /// `InvalidInput` or a resolver's error: not an address. Those of [`Poll::new`].
+    /// `InvalidInput` or a resolver's error: not an address. Also those of [`Poll::new`].
     pub fn bind(address: impl ToSocketAddrs) -> io::Result<DelayServer> {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
-        // A client that finds the queue of connections full tries again after a second. Std makes it
-        // 128 long; the next call of listen(2) changes that, up to `net.core.somaxconn`.
+        // A client that finds the queue of connections full retries after a second. Std sets its
+        // length to 128; a second call of listen(2) raises that, up to `net.core.somaxconn`.
         // SAFETY: the call takes no pointer.
         unsafe { listen(listener.as_raw_fd(), 4096) };
         let poll = Poll::new()?;
@@ -117,12 +117,12 @@ impl DelayServer {
         Waker::new(self.poll.registry(), STOP)
     }
 
-    /// Serves until a [stopper](DelayServer::stopper) is woken. Writes a line to `log` for each
+    /// Serves until a [stopper](DelayServer::stopper) wakes it. Writes a line to `log` for each
     /// request: its number since the start, the delay, the message, and the client's address.
     ///
     /// # Errors
     ///
-    /// Those of [`Poll::poll`]. What happens to one client, or to `log`, does not end the server. But
+    /// Those of [`Poll::poll`]. An error of one client, or of `log`, does not end the server. But
     /// all clients wait while `log` blocks.
     pub fn run(mut self, log: impl Write) -> io::Result<()> {
         let mut log = Log {
@@ -156,8 +156,8 @@ impl DelayServer {
     }
 
     fn accept(&mut self, log: &mut Log<impl Write>) {
-        // So many, and then the clients have their turn: the listener is level-triggered, so the next
-        // `poll` reports it again.
+        // At most 64, so that the clients get their turn. The listener is level-triggered, so the
+        // next `poll` reports it again.
         for _ in 0..64 {
             let accepted = self.listener.accept();
             let admitted = accepted.and_then(|(stream, address)| self.admit(stream, address));
@@ -175,9 +175,9 @@ impl DelayServer {
 
     fn admit(&mut self, stream: TcpStream, address: SocketAddr) -> io::Result<()> {
         let client = Client::new(stream, address, &self.limits)?;
-        // A slot can be reused in the same round: a client leaves by its own event, of which a round
-        // has one at most, or at its deadline, after all events. So the round has no event of the
-        // previous client left.
+        // A slot can be reused in the same round: a client is removed on its own event (a round has
+        // at most one) or at its deadline, after all events. So the round has no event left for the
+        // previous client.
         let token = self.free.last().copied().unwrap_or(self.clients.len());
         let interest = client.interest(&self.limits);
         self.poll
@@ -191,8 +191,8 @@ impl DelayServer {
         Ok(())
     }
 
-    /// Out of descriptors, memory or registrations: the connection that cannot be accepted keeps the
-    /// listener readable, and the loop would spin.
+    /// Without free descriptors, memory or registrations, the connection that cannot be accepted
+    /// keeps the listener readable, and the loop would spin.
     fn pause_accepting(&mut self) {
         self.wait_for_connections(Interest::from(0));
         let resume = Instant::now().checked_add(self.limits.pause);
@@ -206,11 +206,11 @@ impl DelayServer {
 
     fn wait_for_connections(&self, interest: Interest) {
         let registry = self.poll.registry();
-        // It does not fail, because the listener is registered.
+        // This cannot fail, because the listener is registered.
         let _ = registry.reregister(&self.listener, LISTENER, interest);
     }
 
-    /// Lets a client go on, after an event or at its deadline.
+    /// Advances a client after an event or at its deadline.
     fn serve(&mut self, token: Token, event: Option<&Event>, log: &mut Log<impl Write>) {
         let Some(Some(client)) = self.clients.get_mut(token) else {
             return; // A child process between fork and exec can keep a closed client registered.
@@ -256,7 +256,7 @@ pub(crate) struct Log<W: Write> {
 impl<W: Write> Log<W> {
     fn request(&mut self, delay: u64, message: &str, client: &str) {
         self.requests += 1;
-        // Control characters could change the terminal.
+        // Control characters could disturb the terminal.
         let message = message.replace(char::is_control, "\u{fffd}");
         let _ = writeln!(
             self.out,

@@ -8,7 +8,7 @@ const LIMIT: usize = 64 * 1024;
 
 pub const NOT_A_DELAY_SERVER: &str = "This does not look like a delay server.";
 
-/// As much of an answer as has arrived.
+/// The part of an answer that has arrived.
 #[derive(Default)]
 pub struct Answer(Vec<u8>);
 
@@ -22,7 +22,7 @@ impl Answer {
         self.0.len() > LIMIT
     }
 
-    /// Returns the outcome, or `None` if more of the answer has to arrive. After `ended`, none can.
+    /// Returns the outcome, or `None` if more of the answer has to arrive. If `ended`, none will.
     pub fn outcome(&self, ended: bool) -> Option<Outcome> {
         match self.message(ended).transpose() {
             None if ended => {
@@ -75,7 +75,7 @@ impl Answer {
     }
 }
 
-/// Splits an answer behind the first empty line. Lines may end in LF alone.
+/// Splits an answer after the first empty line. A line may end in just LF.
 fn split_head(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let is_end = |end: &usize| {
         let head = &bytes[..*end];

@@ -31,11 +31,12 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// Reads the command line. Prints the usage and returns the exit code if that is all to do.
+    /// Reads the command line. After `--help` or an error, prints the usage and returns the exit
+    /// code.
     pub fn from_command_line() -> Result<Arguments, ExitCode> {
         let args = std::env::args_os().skip(1);
         let args: Vec<String> = args.map(|arg| arg.to_string_lossy().into_owned()).collect();
-        // If there is no reader, there is nobody to tell.
+        // A failed write is ignored: no one reads the output.
         if args.iter().any(|arg| arg == "--help" || arg == "-h") {
             let _ = writeln!(io::stdout(), "{USAGE}");
             return Err(ExitCode::SUCCESS);
@@ -69,7 +70,7 @@ fn parse(args: &[String]) -> Result<Arguments, String> {
 /// Returns `HOST:PORT`.
 fn parse_server(arg: &str) -> Result<String, String> {
     if arg.starts_with('-') {
-        return Err(format!("there is no option '{arg}'"));
+        return Err(format!("unknown option '{arg}'"));
     }
     if arg.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(format!(

@@ -7,8 +7,8 @@ use std::time::Duration;
 /// Columns of the screen.
 const WIDTH: usize = 80;
 
-/// Draws the chart, and compares with one request after another. Returns whether all requests were
-/// answered.
+/// Draws the chart, and compares the time with that of sequential requests. Returns whether all
+/// requests were answered.
 pub fn draw(timeline: &Timeline) -> io::Result<bool> {
     let mut out = io::stdout();
     let requests = &timeline.requests;

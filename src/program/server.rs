@@ -16,7 +16,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Chooses the named server, or localhost:8080 with the permission to start one if there is none.
+    /// Uses the named server, or else localhost:8080, and may then start one if none is running.
     pub fn new(name: Option<String>) -> Server {
         Server {
             may_start: name.is_none(),

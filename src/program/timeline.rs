@@ -5,7 +5,7 @@ use epollet::{Event, Token};
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-/// How long after the last answer was due the program says that it is overdue.
+/// How long after its due time the last answer is reported as overdue.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A clock of another machine may differ from ours.
 const TOLERANCE: Duration = Duration::from_millis(10);
@@ -34,7 +34,7 @@ impl Timeline {
         }
     }
 
-    /// Begins the next request, before its connection is made.
+    /// Begins the next request, before the program connects.
     pub fn begin(&mut self, delay: u64) {
         let began = self.start.elapsed();
         let delay = Duration::from_millis(delay);
@@ -46,7 +46,7 @@ impl Timeline {
         });
     }
 
-    /// Says what is going to happen.
+    /// Prints how many requests were sent, and when the last answer is due.
     pub fn sent(&self) -> io::Result<()> {
         let pending = self.pending().count();
         let longest = self
@@ -61,8 +61,7 @@ impl Timeline {
         )
     }
 
-    /// Returns how long to wait until the last answer is overdue; without limit after that was
-    /// reported.
+    /// Returns the time until the last answer is overdue, or `None` after that was reported.
     pub fn patience(&self) -> Option<Duration> {
         let due = self
             .pending()
@@ -72,7 +71,7 @@ impl Timeline {
         (!self.is_overdue).then(|| overdue.saturating_sub(self.start.elapsed()))
     }
 
-    /// Says that no answer came in time.
+    /// Reports that no answer arrived in time.
     pub fn overdue(&mut self) -> io::Result<()> {
         self.is_overdue = true;
         let (now, pending) = (seconds(self.start.elapsed()), self.pending().count());

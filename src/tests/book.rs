@@ -18,7 +18,7 @@ fn get_req(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").into_bytes()
 }
 
-/// Reads what the events announce, and returns how many streams have come to their end thereby.
+/// Reads from the streams that have events, and returns how many have reached end of file.
 fn handle_events(
     events: &[Event],
     streams: &mut [TcpStream],

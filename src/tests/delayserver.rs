@@ -56,7 +56,7 @@ impl Server {
         stream
     }
 
-    /// Sends bytes and returns all that comes until the server closes.
+    /// Sends bytes and returns everything that arrives until the server closes.
     pub(super) fn answers(&self, request: &[u8]) -> String {
         let mut stream = self.connect();
         stream.write_all(request).unwrap();

@@ -26,8 +26,8 @@ const NONE: i32 = 0;
 const IN: i32 = EPOLLIN;
 const OUT: i32 = EPOLLOUT;
 
-/// Registers `source` and takes the first report, which tells what was ready before. Then it acts
-/// and compares what the next poll reports.
+/// Registers `source` and takes the first report, which tells what was ready before. Then acts and
+/// compares what the next poll reports.
 #[track_caller]
 fn cell(column: &str, source: &impl AsFd, act: impl FnOnce(), expected: i32) {
     let all = Interest::READABLE | Interest::WRITABLE | Interest::EDGE;

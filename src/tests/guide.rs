@@ -1,4 +1,4 @@
-//! The guide, the README, the two files and the lessons name tests. Each of them exists.
+//! The guide, the README, the two files and the lessons name tests. Each of these tests exists.
 
 use std::fs;
 use std::path::Path;

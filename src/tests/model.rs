@@ -75,11 +75,11 @@ fn number(variable: &str) -> Option<u64> {
     Some(env::var(variable).ok()?.parse().expect(variable))
 }
 
-/// After so many steps everything is closed, and a new world begins.
+/// After this many steps, everything is closed, and a new world begins.
 const STEPS_PER_WORLD: usize = 500;
 /// How many descriptors there are at most, apart from those of the queues. They are called a to j.
 const SLOTS: u64 = 10;
-/// So many bytes of their own are fewer than make a stream's buffer full.
+/// This many unread bytes do not fill a stream's buffer.
 const MOST_UNREAD: usize = 16;
 
 /// A queue can wait for those behind it in this list.

@@ -24,7 +24,7 @@ fn an_event_comes_with_its_token_and_its_readiness() {
     assert!(events[0].is_readable() && !events[0].is_writable());
 }
 
-/// Fails if the layout of `Event` is wrong: the kernel writes one event behind the other.
+/// Fails if the layout of `Event` is wrong: the kernel writes one event after the other.
 #[test]
 fn five_sources_ready_at_once_come_with_their_own_tokens() {
     let chosen = [usize::MIN, 1, 0x1234_5678, usize::MAX - 1, usize::MAX];

@@ -147,7 +147,7 @@ fn a_dropped_waker_stays_registered_while_a_child_is_between_fork_and_exec() {
 
 static EVENTFD: AtomicI32 = AtomicI32::new(-1);
 
-/// What a handler may do is little: signal-safety(7) names `write`.
+/// A handler may do very little: signal-safety(7) allows `write`.
 extern "C" fn wake(_signal: i32) {
     let one = 1_u64.to_ne_bytes();
     // SAFETY: the eventfd is open for as long as the handler is installed.

@@ -1,4 +1,4 @@
-//! The program as a process: what it prints, what it says of odd servers, and its exit codes.
+//! The program as a process: what it prints, what it reports about odd servers, and its exit codes.
 
 mod common;
 
@@ -61,7 +61,7 @@ fn last_line(output: &Output) -> &str {
     stdout(output).lines().last().unwrap()
 }
 
-/// The messages behind the events, in the order in which they arrived.
+/// The messages after the events, in the order in which they arrived.
 fn messages(output: &Output) -> Vec<&str> {
     let lines = stdout(output)
         .lines()
@@ -88,8 +88,8 @@ fn readme_output(heading: &str, number: usize) -> &'static str {
     output.split_once("```").unwrap().0
 }
 
-/// Leaves out what differs from run to run: numbers, the lengths of bars and spaces, and whether the
-/// server has closed its side when the program gets the event.
+/// Leaves out what differs from run to run: numbers, the lengths of bars and spaces, and whether
+/// the server has closed its side when the program gets the event.
 fn masked(output: &str) -> String {
     let mut masked = String::new();
     for char in output.replace(" | EPOLLRDHUP", "").chars() {
@@ -110,8 +110,8 @@ fn delay_server() -> SocketAddr {
     address
 }
 
-/// A server that hands each connection, once its request has arrived, to `answer` on a thread of its
-/// own. It ends with the process.
+/// A server that hands each connection, once its request has arrived, to `answer` on a thread of
+/// its own. It ends with the process.
 fn server(answer: fn(TcpStream, &str)) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -278,7 +278,7 @@ fn help_goes_to_standard_output_and_fits_one_screen() {
 #[test]
 fn wrong_arguments_are_named_and_the_usage_is_shown() {
     for (args, complaint) in [
-        (&["--fast"][..], "there is no option '--fast'"),
+        (&["--fast"][..], "unknown option '--fast'"),
         (&["300", "200"], "'300' is not a server"),
         (&["localhost", "1s"], "'1s' is not a delay"),
         (&["localhost", "-1"], "'-1' is not a delay"),
@@ -414,9 +414,9 @@ fn an_answer_that_is_overdue_is_reported_once_and_still_awaited() {
     assert_eq!(messages(&output), ["request-0"]);
 }
 
-// Servers that are no delay servers.
+// Servers that are not delay servers.
 
-/// Runs three requests, of which the one in the middle fails. Returns what is said of it.
+/// Runs three requests, of which the middle one fails. Returns what is printed about it.
 fn failure_in_the_middle(answer: fn(TcpStream, &str)) -> String {
     let output = run(server(answer), &["0", "20", "0"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");

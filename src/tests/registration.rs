@@ -1,4 +1,4 @@
-//! Adding, changing and removing registrations, and the errors of that.
+//! Adding, changing and removing registrations, and the errors.
 
 use super::common::*;
 use crate::ffi::{EPOLLET, EPOLLEXCLUSIVE, EPOLLIN, EPOLLOUT};

@@ -92,7 +92,7 @@ impl ServerProcess {
     }
 }
 
-/// Gives the memory that earlier tests have freed back to the kernel. Otherwise the new process has a
+/// Returns the memory that earlier tests have freed to the kernel. Otherwise the new process has a
 /// copy of it and uses it first, and `resident_kb` does not grow.
 fn trim_heap() {
     #[cfg(target_env = "gnu")]
@@ -162,7 +162,7 @@ fn half_closed(stream: TcpStream) -> TcpStream {
     stream
 }
 
-/// The server cannot see its end of file, which is behind what it does not read.
+/// The server cannot see its end of file, which comes after the input that it does not read.
 #[test]
 fn a_client_that_closes_behind_full_buffers_is_freed_when_its_answer_is_due() {
     let server = ServerProcess::start();

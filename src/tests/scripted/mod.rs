@@ -1,4 +1,4 @@
-//! `poll.rs` on a kernel that plays a script: which calls it makes, and what it makes of their
+//! `poll.rs` on a kernel that plays a script: which calls it makes, and how it handles their
 //! results. Here signals, errors and the longest waits take no time.
 
 mod buffer;
