@@ -101,14 +101,15 @@ fn handle_events(
     let mut handled = 0;
     for event in events {
         let i = event.token();
-        // An event can follow the one that finished the request. Skip it: a request counts once.
+        // This event is stale if the stream is finished. Skipping it keeps the request from being
+        // counted twice.
         let Some(stream) = &mut streams[i] else {
             continue;
         };
         let outcome = drain(stream, &mut answers[i]);
         if outcome.is_some() {
             // Dropping the stream closes it, which removes it from the interest list: no
-            // deregister is needed.
+            // deregister is needed, for it has no duplicate.
             streams[i] = None;
             handled += 1;
         }

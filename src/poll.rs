@@ -70,13 +70,14 @@ pub type Events = Vec<Event>;
 /// reregister   replace token and interest, and enable it; if its source is ready, as above
 /// deregister   take the registration off both lists (closing the last descriptor does so too)
 ///
-/// wakeup       if the registration is enabled and the change is part of its interest: put it
+/// wakeup       if the registration is enabled, and the change may be part of its interest: put it
 ///              at the tail of the ready list, unless it is already there; wake a thread in poll
 ///
 /// poll         sleep until the ready list is not empty; while there is room, take its head:
 ///              ask the source what is ready now; keep the bits in the interest, and ERR and HUP;
 ///              if none are left: no event. Otherwise report the bits with the token, and then
-///              one-shot: disable it; level-triggered: put it at the tail; edge-triggered: done
+///              one-shot: disable it; edge-triggered: done; level-triggered: set it aside
+///              at the end, put those set aside at the tail of the ready list
 /// ```
 ///
 /// # Examples
@@ -143,7 +144,7 @@ impl Poll {
     }
 
     /// Sleeps until a source is ready, then fills `events` with at most `events.capacity()` events.
-    /// One call of [`epoll_wait(2)`].
+    /// Calls [`epoll_wait(2)`] once, and again after a signal.
     ///
     /// `events` is cleared first. `Ok(())` without events means that the timeout elapsed. Events
     /// that do not fit come first in the next call; the kernel takes ready sources in turn, so a
@@ -254,7 +255,7 @@ impl Registry {
     /// | `EEXIST` | `AlreadyExists` | `source` is already registered; use [`reregister`](Registry::reregister) to change it |
     /// | `EPERM` | `PermissionDenied` | a kind of file that does not support epoll: a regular file on disk, a directory, `/dev/null` |
     /// | `EBADF` | | the descriptor of `source` is not open |
-    /// | `EINVAL` | `InvalidInput` | `source` is the queue itself; `EPOLLEXCLUSIVE` with bits that it cannot be combined with, or with another queue as the source |
+    /// | `EINVAL` | `InvalidInput` | `source` is the queue itself, or too many queues are above it; `EPOLLEXCLUSIVE` with bits that it cannot be combined with, or with another queue as the source |
     /// | `ELOOP` | | a cycle of queues, or queues nested more than 5 deep |
     /// | `ENOSPC` | `StorageFull` | `/proc/sys/fs/epoll/max_user_watches` is reached |
     /// | `ENOMEM` | `OutOfMemory` | the kernel has no memory left |

@@ -99,7 +99,7 @@ impl Client {
                     let request = match request {
                         Some(request) => request,
                         None if self.input.is_empty() && (self.ended || due) => return false,
-                        None if due => Request::refused(http::TIMEOUT),
+                        None if due => Request::refused(http::TIMEOUT, &self.input),
                         None => return true,
                     };
                     let mut delay = Duration::ZERO;

@@ -18,6 +18,9 @@ pub struct Request {
 /// A status, and the text that goes with it.
 pub type Refusal = (&'static str, &'static str);
 
+/// The optional white space around a value.
+const OWS: [char; 2] = [' ', '\t'];
+
 const NOT_HTTP: Refusal = ("400 Bad Request", "this is not HTTP/1.1 or HTTP/1.0");
 const BAD_HOST: Refusal = ("400 Bad Request", "a request has exactly one valid Host");
 const BAD_LENGTH: Refusal = ("400 Bad Request", "the length of the content is unclear");
@@ -31,10 +34,11 @@ const LONG_FIELDS: Refusal = ("431 Request Header Fields Too Large", "send fewer
 const BAD_VERSION: Refusal = ("505 HTTP Version Not Supported", "use 1.1 or 1.0");
 
 impl Request {
-    pub fn refused(why: Refusal) -> Request {
+    /// Refuses the request at the start of `input`. The connection is closed after that.
+    pub fn refused(why: Refusal, input: &[u8]) -> Request {
         Request {
             asked: Err(why),
-            head_only: false,
+            head_only: input.starts_with(b"HEAD "),
             last: true,
         }
     }
@@ -45,23 +49,20 @@ impl Request {
         // Empty lines before a request are ignored.
         let start = input.iter().position(|byte| !b"\r\n".contains(byte));
         input.drain(..start.unwrap_or(input.len()));
-        let Some(end) = end_of_head(input) else {
-            let why = match input.first() {
-                // A client that speaks TLS waits for an answer to its first byte, 0x16.
-                Some(byte) if ended || byte.is_ascii_control() => NOT_HTTP,
-                _ if input.len() < limit => return None,
-                _ if input.contains(&b'\n') => LONG_FIELDS,
-                _ => LONG_TARGET,
-            };
-            return Some(Request::refused(why));
+        if let Some(end) = end_of_head(input) {
+            let rest = input.split_off(end);
+            let head = mem::replace(input, rest);
+            let request = parse(&String::from_utf8_lossy(&head));
+            return Some(request.unwrap_or_else(|why| Request::refused(why, &head)));
+        }
+        let why = match input.first() {
+            // A client that speaks TLS waits for an answer to its first byte, 0x16.
+            Some(byte) if ended || byte.is_ascii_control() => NOT_HTTP,
+            _ if input.len() < limit => return None,
+            _ if input.contains(&b'\n') => LONG_FIELDS,
+            _ => LONG_TARGET,
         };
-        let rest = input.split_off(end);
-        let head = mem::replace(input, rest);
-        let request = parse(&String::from_utf8_lossy(&head)).unwrap_or_else(Request::refused);
-        Some(Request {
-            head_only: head.starts_with(b"HEAD "), // even if it is refused
-            ..request
-        })
+        Some(Request::refused(why, input))
     }
 
     /// Returns the bytes of the answer.
@@ -130,7 +131,7 @@ fn parse(head: &str) -> Result<Request, Refusal> {
     };
     Ok(Request {
         asked,
-        head_only: false,
+        head_only: method == "HEAD",
         last,
     })
 }
@@ -157,17 +158,17 @@ impl Fields {
             }
             let is = |known| name.eq_ignore_ascii_case(known);
             if is("Host") {
-                if !is_host(value.trim()) {
+                if !is_host(value.trim_matches(OWS)) {
                     return Err(BAD_HOST);
                 }
                 fields.hosts += 1;
             } else if is("Connection") {
-                for option in value.split(',').map(str::trim) {
+                for option in value.split(',').map(|option| option.trim_matches(OWS)) {
                     fields.close |= option.eq_ignore_ascii_case("close");
                     fields.keep_alive |= option.eq_ignore_ascii_case("keep-alive");
                 }
             } else if is("Content-Length") {
-                for length in value.split(',').map(str::trim) {
+                for length in value.split(',').map(|length| length.trim_matches(OWS)) {
                     let digits = length.bytes().all(|byte| byte.is_ascii_digit());
                     let length = length.parse().ok().filter(|_| digits).ok_or(BAD_LENGTH)?;
                     if fields.length.replace(length).unwrap_or(length) != length {
@@ -175,7 +176,7 @@ impl Fields {
                     }
                 }
             } else if is("Transfer-Encoding") {
-                if fields.chunked || !value.trim().eq_ignore_ascii_case("chunked") {
+                if fields.chunked || !value.trim_matches(OWS).eq_ignore_ascii_case("chunked") {
                     return Err(BAD_LENGTH);
                 }
                 fields.chunked = true;
@@ -189,12 +190,15 @@ impl Fields {
 /// follow.
 fn parse_target(target: &str) -> Result<(u64, String), Refusal> {
     let path = match target.get(..7) {
-        Some(scheme) if scheme.eq_ignore_ascii_case("http://") => target[7..].split_once('/'),
-        _ => target
-            .split_once('/')
-            .filter(|(before, _)| before.is_empty()),
+        Some(scheme) if scheme.eq_ignore_ascii_case("http://") => {
+            let (host, path) = target[7..].split_once('/').unwrap_or((&target[7..], ""));
+            if host.is_empty() || !is_host(host) {
+                return Err(BAD_HOST);
+            }
+            path
+        }
+        _ => target.strip_prefix('/').ok_or(NOT_FOUND)?,
     };
-    let (_, path) = path.ok_or(NOT_FOUND)?;
     let path = path.split('?').next().unwrap_or_default();
     let (delay, message) = path.split_once('/').ok_or(NOT_FOUND)?;
     if message.is_empty() || message.contains('/') {

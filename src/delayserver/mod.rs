@@ -13,9 +13,9 @@
 //! | send | room to write | `Limits::send` | close |
 //! | close | the client to close too, after the last answer | `Limits::close` | close |
 //!
-//! Requests on one connection are answered in order. The server buffers at most one request per
-//! client; the rest of the input waits in the kernel. So a client makes the server hold at most one
-//! request and one answer.
+//! Requests on one connection are answered in order. Besides the request that it answers, the server
+//! buffers at most one more from the same client; the rest of the input waits in the kernel. So a
+//! client makes the server hold at most 16 KiB.
 //!
 //! A client that closes its connection during the delay looks like one that has only shut down its
 //! sending side and still reads. So its answer is sent when it is due; the reset that comes back
@@ -71,7 +71,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
-            head: 8000, // RFC 9112 recommends this much for the request line alone.
+            head: 8000, // Twice this, for two requests, or one and an answer, is under 16 KiB.
             receive: Duration::from_secs(10),
             send: Duration::from_secs(10),
             close: Duration::from_secs(1),
@@ -213,7 +213,7 @@ impl DelayServer {
     /// Advances a client after an event or at its deadline.
     fn serve(&mut self, token: Token, event: Option<&Event>, log: &mut Log<impl Write>) {
         let Some(Some(client)) = self.clients.get_mut(token) else {
-            return; // A child process between fork and exec can keep a closed client registered.
+            return;
         };
         let (deadline, interest) = (client.deadline, client.interest(&self.limits));
         let received = event.is_none_or(|event| client.receive(event, &self.limits));
@@ -228,7 +228,10 @@ impl DelayServer {
         }
         let next_deadline = client.deadline.filter(|_| stays);
         if !stays {
-            self.clients[token] = None; // Closing the stream deregisters it.
+            // The token is used again, so its events must end now, and not only when a child process
+            // has closed its duplicate of the stream.
+            let _ = self.poll.registry().deregister(&client.stream);
+            self.clients[token] = None;
             self.free.push(token);
         }
         self.set_timer(token, deadline, next_deadline);

@@ -547,7 +547,10 @@ fn a_request_that_is_cut_off_is_400_and_empty_lines_are_no_request() {
     for raw in ["G", "GET /0/a HTTP/1.1\r\nHost: x\r\n"] {
         let mut input = raw.as_bytes().to_vec();
         let request = Request::take(&mut input, LIMIT, true).unwrap();
-        assert_eq!(request, Request::refused(("400 Bad Request", NOT_HTTP)));
+        assert_eq!(
+            request,
+            Request::refused(("400 Bad Request", NOT_HTTP), b"")
+        );
     }
     for raw in ["", "\r\n", "\n\r\n\n"] {
         for ended in [false, true] {
@@ -587,7 +590,7 @@ fn a_head_may_be_as_long_as_the_limit() {
             None
         );
         let refused = Request::take(&mut raw[..LIMIT].to_vec(), LIMIT, false).unwrap();
-        assert_eq!(refused, Request::refused((status, why)));
+        assert_eq!(refused, Request::refused((status, why), b""));
         let answer = Answer::to(&refused);
         assert_eq!(answer.status, status);
         assert_eq!(answer.field("Connection"), Some(CLOSED));
@@ -596,9 +599,54 @@ fn a_head_may_be_as_long_as_the_limit() {
 
 #[test]
 fn a_timeout_is_408_and_closes() {
-    let answer = Answer::to(&Request::refused(TIMEOUT));
+    let answer = Answer::to(&Request::refused(TIMEOUT, b""));
     assert_eq!(answer.status, "408 Request Timeout");
     assert_eq!(answer.field("Connection"), Some(CLOSED));
+}
+
+#[test]
+fn a_refused_head_request_gets_no_content() {
+    let long_line = format!("HEAD /0/{}", "x".repeat(LIMIT));
+    let long_fields = format!("HEAD / HTTP/1.1\r\nX: {}", "x".repeat(LIMIT));
+    for raw in [
+        "HEAD /0",
+        &long_line,
+        &long_fields,
+        "HEAD / HTTP/1.1\r\n\r\n",
+        "HEAD  /\n\n",
+    ] {
+        let mut input = raw.as_bytes()[..raw.len().min(LIMIT)].to_vec();
+        let refused = Request::take(&mut input, LIMIT, true).unwrap();
+        assert!(refused.asked.is_err() && refused.head_only, "{raw:.20}");
+        assert!(refused.answer().ends_with(b"\r\n\r\n"), "{raw:.20}");
+    }
+}
+
+#[test]
+fn an_absolute_target_has_a_valid_host() {
+    for target in ["http:///1/x", "http://<>/1/x", "http://user:word@x/1/x"] {
+        let raw = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert_eq!(
+            request(raw.as_bytes()).asked,
+            Err(("400 Bad Request", BAD_HOST)),
+            "{target}"
+        );
+    }
+}
+
+#[test]
+fn only_spaces_and_tabs_surround_a_value() {
+    for field in [
+        "Host: x\u{a0}",
+        "Content-Length: \u{3000}5",
+        "Transfer-Encoding: \u{a0}chunked",
+    ] {
+        let raw = format!("GET /0/a HTTP/1.1\r\nHost: x\r\n{field}\r\n\r\n");
+        let refused = request(raw.as_bytes()).asked.unwrap_err();
+        assert_eq!(refused.0, "400 Bad Request", "{field}");
+    }
+    let raw = b"GET /0/a HTTP/1.1\r\nHost: \t x \t\r\n\r\n";
+    assert!(request(raw).asked.is_ok());
 }
 
 fn date(seconds: u64) -> String {

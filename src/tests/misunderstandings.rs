@@ -13,6 +13,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
+use std::os::fd::OwnedFd;
 use std::os::raw::c_void;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
@@ -538,6 +539,23 @@ fn rdhup_is_also_our_own_shutdown_and_bytes_can_be_read_after_it() {
         received += drain(&mut ours);
         received == 4
     });
+}
+
+#[test]
+fn a_udp_socket_that_is_shut_down_stays_readable_and_a_read_would_block() {
+    let ours = UdpSocket::bind("127.0.0.1:0").unwrap();
+    ours.connect(ours.local_addr().unwrap()).unwrap();
+    let mut ours = TcpStream::from(OwnedFd::from(ours)); // for its `shutdown`
+    ours.set_nonblocking(true).unwrap();
+    ours.shutdown(Shutdown::Read).unwrap();
+    let mut poll = queue_with(&ours, Interest::READABLE);
+    for _ in 0..2 {
+        assert_eq!(ready_bits(&mut poll), EPOLLIN | EPOLLRDHUP);
+        assert_eq!(
+            ours.read(&mut [0]).unwrap_err().kind(),
+            ErrorKind::WouldBlock
+        );
+    }
 }
 
 #[test]

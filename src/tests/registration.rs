@@ -103,6 +103,25 @@ fn queues_more_than_five_deep_are_eloop() {
 }
 
 #[test]
+fn a_source_below_too_many_queues_is_einval() {
+    // A chain of four queues, and above its top one queue after the other: the kernel allows ten paths
+    // of this length.
+    let chain: Vec<Poll> = (0..4).map(|_| Poll::new().unwrap()).collect();
+    for pair in chain.windows(2) {
+        pair[1].registry().register(&pair[0], 1, EPOLLIN).unwrap();
+    }
+    let tops: Vec<Poll> = (0..11).map(|_| Poll::new().unwrap()).collect();
+    for top in &tops {
+        top.registry().register(&chain[3], 1, EPOLLIN).unwrap();
+    }
+    let (ours, _theirs) = unix_pair();
+    let registered = chain[0].registry().register(&ours, 1, EPOLLIN);
+    assert_eq!(os_code(registered), EINVAL);
+    tops[0].registry().deregister(&chain[3]).unwrap();
+    chain[0].registry().register(&ours, 1, EPOLLIN).unwrap();
+}
+
+#[test]
 fn a_queue_whose_ready_list_has_something_to_report_is_readable() {
     let (ours, mut theirs) = unix_pair();
     let mut inner = queue_with(&ours, EPOLLIN);

@@ -127,6 +127,14 @@ fn a_wakeup_outside_the_interest_is_ignored() {
 }
 
 #[test]
+fn a_wakeup_that_names_no_bits_counts_for_every_interest() {
+    let mut three = Three::new(EPOLLOUT | EPOLLET);
+    assert_eq!(three.poll(10), [0, 1, 2]);
+    three.pairs[1].1.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(three.poll(10), [1], "it reports EPOLLOUT again");
+}
+
+#[test]
 fn register_and_reregister_put_a_ready_source_on_the_ready_list() {
     let mut three = Three::new(0);
     three.write_to(&[0, 1, 2]);
