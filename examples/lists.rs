@@ -46,8 +46,8 @@ fn main() -> io::Result<()> {
     queue.poll(3)?;
     queue.deregister(L)?;
     println!("The kernel and the model agreed {} times.\n", queue.agreed);
-    println!("A wakeup puts a registration on the ready list, a poll takes it off, and only a");
-    println!("level-triggered one goes back.");
+    println!("To take home: a wakeup puts a registration on the ready list, a poll takes it");
+    println!("off, and only a level-triggered one goes back.");
     Ok(())
 }
 
@@ -87,7 +87,9 @@ impl Queue {
                 theirs_in_model,
             });
         }
-        println!("L is level-triggered, E edge-triggered, O one-shot. In the interest list");
+        println!(
+            "L is level-triggered, E edge-triggered, O one-shot. In hexadecimal, as in /proc,"
+        );
         println!("19 is EPOLLIN | EPOLLERR | EPOLLHUP; 8... adds EPOLLET, 4... EPOLLONESHOT.");
         println!("                      interest list (kernel)        ready list  the program");
         println!("call                  L         E         O         (model)     gets");

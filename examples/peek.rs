@@ -19,7 +19,7 @@
 //! your own.
 
 use epollet::{Events, Interest, Poll, Waker, ffi};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::{fs::MetadataExt, net::UnixStream};
 use std::process::{self, ExitCode};
@@ -50,8 +50,8 @@ fn peek(pid: u32) -> io::Result<String> {
     if known.is_empty() {
         return Ok(text + " has no epoll descriptor");
     }
-    text += "\n\nEvery interest has ERR and HUP too, unless it is disabled.\n";
-    text += "The kernel shows what each epoll descriptor waits for: /proc/PID/fdinfo/FD.";
+    text += "\n\nEvery interest has ERR and HUP too, unless it is disabled.\n\n";
+    text += "To take home: /proc/PID/fdinfo/FD shows what an epoll descriptor waits for.";
     Ok(text)
 }
 
@@ -312,7 +312,8 @@ fn main() -> ExitCode {
     };
     match described {
         Ok(text) => {
-            println!("{text}");
+            // If the reader is gone, as in `| head`, there is nothing to report.
+            let _ = writeln!(io::stdout(), "{text}");
             ExitCode::SUCCESS
         }
         Err(error) => {
