@@ -100,10 +100,8 @@ fn main() -> io::Result<()> {
         ],
         interest: ffi::EPOLLIN,
     })?;
-    println!(
-        "\nsleeps: how often the four threads fell asleep. About one per connection means that"
-    );
-    println!("one thread woke up for it. in vain: wakeups that found nothing to accept.");
+    println!("\nsleeps: how often the four threads fell asleep. About one per connection means");
+    println!("that one thread woke up for it. in vain: wakeups that found nothing to accept.");
     println!("\nTo take home: a shared listener wakes every queue for each connection, EXCLUSIVE");
     println!("wakes few and favors one; with SO_REUSEPORT each queue has its own listener.");
     Ok(())
