@@ -36,7 +36,9 @@ package() {
 }
 
 # copy EDITION: the two files and the README's program in a new crate.
+# The README's program, and a program in the shape of the book's, on the two files.
 copy() {
+    rustc --edition "$1" -D warnings --test --emit metadata -o "$work/book" src/tests/book.rs
     new_crate "$1" env
     cd "$work/copy-$1"
     cargo fmt --check
