@@ -116,7 +116,7 @@ fn main() -> io::Result<()> {
         println!("\nregular file: {error}");
     }
 
-    println!("\nTo take home: one poll waits for many kinds of descriptors, and each kind is");
+    println!("\nTakeaway: one poll waits for many kinds of descriptors, and each kind is");
     println!("read in its own way.");
     Ok(())
 }

@@ -181,7 +181,7 @@ fn main() -> io::Result<()> {
     ];
     run(poll, &reactor, clients)?;
 
-    println!("\nTo take home: a future that has to wait stores a waker, and the event with its");
+    println!("\nTakeaway: a future that has to wait stores a waker, and the event with its");
     println!("token calls it.");
     Ok(())
 }

@@ -68,7 +68,7 @@ fn main() -> io::Result<()> {
     theirs.write_all(b"hello")?;
     bare(&ours)?;
     with_poll(&ours)?;
-    println!("\nTo take home: an event queue is three system calls; poll.rs does what they leave");
+    println!("\nTakeaway: an event queue is three system calls; poll.rs does what they leave");
     println!("to the caller: close the descriptor, check for errors, set the length, retry.");
     Ok(())
 }

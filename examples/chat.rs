@@ -1,7 +1,7 @@
 //! A chat: what one client writes goes to all others. What about one that does not read?
 //!
 //! ```sh
-//! cargo run --example chat                    # has its own clients, and ends
+//! cargo run --example chat                    # runs its own clients, then exits
 //! cargo run --example chat -- 127.0.0.1:7000  # for: nc 127.0.0.1 7000, in two terminals
 //! ```
 //!
@@ -9,9 +9,9 @@
 //! the kernel's buffers hold the data for client 3. Then its queue in the server grows beyond the
 //! limit. Client 3 is dropped, the others are notified, and the chat continues for them.
 //!
-//! Belongs to the whole of the book's chapter 4. In `src/tests/readiness.rs`,
-//! `writable_comes_back_as_an_edge` shows what the queue relies on: `flush` stops at `WouldBlock`,
-//! and the next event of the client calls it again.
+//! Book: all of chapter 4. In `src/tests/readiness.rs`, `writable_comes_back_as_an_edge` shows what
+//! the queue relies on: `flush` stops at `WouldBlock`, and the next event of the client calls it
+//! again.
 //!
 //! Change next:
 //! - Let the limit be 1 GiB, and compare the memory: `/usr/bin/time -v target/debug/examples/chat`.
@@ -135,7 +135,7 @@ fn serve(listener: TcpListener, stays_up: bool) -> io::Result<()> {
             if event.token() != LISTENER {
                 chat.handle(event.token());
             } else if let Ok((stream, _)) = listener.accept() {
-                // Out of descriptors this loop spins: see `echo_server`.
+                // If no descriptor is free, this loop spins: see `echo_server`.
                 stream.set_nonblocking(true)?;
                 let token = tokens.next().unwrap();
                 let interest = Interest::READABLE | Interest::WRITABLE | Interest::EDGE;
@@ -199,7 +199,7 @@ fn demonstrate() -> io::Result<()> {
     println!("  {lines} lines in all, {complete} of them complete");
     drop((writer, reader, silent));
     server.join().unwrap()?;
-    println!("\nTo take home: a client that does not read makes the server buffer its data, so");
+    println!("\nTakeaway: a client that does not read makes the server buffer its data, so");
     println!("give each client its own queue, with a limit.");
     Ok(())
 }

@@ -14,7 +14,7 @@
 //! Change next:
 //! - Leave `start_connect` out. What is reported about a socket that has done nothing yet?
 //! - Return the stream without checking `take_error`. What does `main` print for the refused one?
-//! - Start the next connect only when the one before has not ended after 50 ms, as browsers do
+//! - Start the next connect only if the previous one has not finished after 50 ms, as browsers do
 //!   (RFC 8305, "Happy Eyeballs"): poll between two starts, with that timeout.
 
 use epollet::{Events, Interest, Poll};
@@ -80,7 +80,8 @@ fn main() -> io::Result<()> {
     println!("\nAll three at once.");
     show(connect_first(&[silent, refusing, listening]));
 
-    println!("\nTo take home: EPOLLOUT means that a connect has ended; SO_ERROR tells how.");
+    println!("\nTakeaway: EPOLLOUT means that a connect has finished; SO_ERROR tells whether");
+    println!("it succeeded.");
     Ok(())
 }
 

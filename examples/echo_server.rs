@@ -1,7 +1,7 @@
 //! An echo server for many clients on one thread: what it cannot write now, it writes later.
 //!
 //! ```sh
-//! cargo run --example echo_server                 # has its own clients, and ends
+//! cargo run --example echo_server                 # runs its own clients, then exits
 //! cargo run --example echo_server 127.0.0.1:7000  # keeps running, for: nc 127.0.0.1 7000
 //! ```
 //!
@@ -12,8 +12,8 @@
 //! `poll.rs`.
 //!
 //! Change next:
-//! - Let `interest` always return `Interest::READABLE | Interest::WRITABLE`, start it with an
-//!   address, connect a client, and look at the server in `top`.
+//! - Let `interest` always return `Interest::READABLE | Interest::WRITABLE`, start the lesson
+//!   with an address, connect a client, and look at the server in `top`.
 //! - Remove the condition in `echo`, so that it always reads, and let `interest` add `READABLE` to
 //!   `WRITABLE`. How many bytes does one slow client cost now, and what happens to them at end of
 //!   file?
@@ -195,7 +195,7 @@ fn demonstrate() -> io::Result<()> {
         echo.len()
     ));
 
-    println!("\nTo take home: ask for WRITABLE only while bytes are pending, and do not read");
+    println!("\nTakeaway: ask for WRITABLE only while bytes are pending, and do not read");
     println!("until they are written.");
     Ok(())
 }

@@ -133,7 +133,7 @@ fn main() -> io::Result<()> {
         let cells = row.cells.map(|cell| format!("{cell:9}")).concat();
         println!("{}", format!("{:18}{cells}", row.name).trim_end());
     }
-    println!("\nTo take home: new input is a new edge, even while old input is unread, and so is");
+    println!("\nTakeaway: new input is a new edge, even while old input is unread, and so is");
     println!("room in a buffer that was full; other edges depend on the kind of source.");
     Ok(())
 }

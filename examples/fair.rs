@@ -103,7 +103,7 @@ const PAUSE: Duration = Duration::from_millis(35);
 fn main() -> io::Result<()> {
     compare("drains each source", usize::MAX)?;
     compare("a budget of 16 reads", 16)?;
-    println!("\nTo take home: a drain that does not end starves all other sources; with a budget");
+    println!("\nTakeaway: a drain that does not end starves all other sources; with a budget");
     println!("for each source, and a list of those not drained yet, no source starves.");
     Ok(())
 }

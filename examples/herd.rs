@@ -7,15 +7,15 @@
 //! You see three ways to share a port. Each digit is the thread that accepted a connection, in the
 //! order in which the clients connected. "Sleeps" counts how often the four threads went to sleep.
 //! With a shared listener each connection wakes all four (the thundering herd). If nothing is
-//! left to accept by then, the kernel lets a thread sleep again; "in vain" counts the events after
-//! which `accept` returned `WouldBlock`.
+//! left to accept by then, the kernel puts a thread back to sleep; "in vain" counts the events
+//! after which `accept` returned `WouldBlock`.
 //!
 //! Belongs to the glossary, "thundering herd". The tests with "exclusive" in their names in
 //! `src/tests/triggers.rs` show what the flag does to two queues.
 //!
 //! Change next:
-//! - Sleep for 3 ms after each accept, as a thread that has work to do. The exclusive listener then
-//!   wakes the next thread in line while the first is busy.
+//! - Sleep for 3 ms after each accept, like a thread that has work to do. The exclusive listener
+//!   then wakes the next thread in line while the first is busy.
 //! - Add `ffi::EPOLLET` to the exclusive listener. The digits do not change: the order of the
 //!   waiting threads decides, not the mode.
 //! - Add `ffi::EPOLLRDHUP` to it, as `Interest::READABLE` does: the kernel rejects that together
@@ -100,10 +100,10 @@ fn main() -> io::Result<()> {
         ],
         interest: ffi::EPOLLIN,
     })?;
-    println!("\nsleeps: how often the four threads fell asleep. About one per connection means");
+    println!("\nsleeps: how often the four threads went to sleep. About one per connection means");
     println!("that one thread woke up for it. in vain: wakeups that found nothing to accept.");
-    println!("\nTo take home: a shared listener wakes every queue for each connection, EXCLUSIVE");
-    println!("wakes few and favors one; with SO_REUSEPORT each queue has its own listener.");
+    println!("\nTakeaway: a shared listener wakes every queue; EPOLLEXCLUSIVE wakes only a few");
+    println!("and favors one; with SO_REUSEPORT, each queue has its own listener.");
     Ok(())
 }
 
@@ -156,7 +156,7 @@ mod reuseport {
     use std::os::fd::{AsRawFd, FromRawFd};
 
     /// Returns a non-blocking listener that shares its port with others of this kind.
-    /// (`TcpListener::bind` cannot set the option, which has to be set before the call of `bind`.)
+    /// (`TcpListener::bind` cannot set the option, which has to be set before the call to `bind`.)
     pub fn listener(port: u16) -> io::Result<TcpListener> {
         const AF_INET: c_int = 2;
         const SOCK_STREAM_NONBLOCK_CLOEXEC: c_int = 0o2004001;

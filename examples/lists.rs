@@ -11,8 +11,8 @@
 //!
 //! Belongs to "Design and introduction to epoll" in the book's chapter 4.
 //!
-//! Change next: poll with 1 instead of 3; register O with `EPOLLONESHOT | EPOLLET`; register L with
-//! `EPOLLIN | EPOLLOUT`; leave out the read; register in another order. Predict the table first.
+//! Change next: poll for 1 event instead of 3; register O with `EPOLLONESHOT | EPOLLET`; register L
+//! with `EPOLLIN | EPOLLOUT`; leave out the read; register in another order. Predict the table first.
 
 use epollet::ffi::{self, EPOLLET, EPOLLIN, EPOLLONESHOT};
 use epollet::{Events, Poll, Token};
@@ -39,14 +39,17 @@ fn main() -> io::Result<()> {
     queue.write(&[L, E, O])?; // a new edge for E
     queue.poll(3)?;
     queue.read(&[L, E, O])?; // does not change the ready list
-    queue.poll(3)?; // finds that L is not ready any more
+    queue.poll(3)?; // finds that L is no longer ready
     queue.write(&[O, E, L])?;
     queue.reregister(O, EPOLLIN | EPOLLONESHOT)?; // finds that O is ready
     queue.poll(1)?; // what did not fit stays before what goes back
     queue.poll(3)?;
     queue.deregister(L)?;
-    println!("The kernel and the model agreed {} times.\n", queue.agreed);
-    println!("To take home: a wakeup puts a registration on the ready list, a poll takes it");
+    println!(
+        "The kernel and the model agreed in all {} comparisons.\n",
+        queue.agreed
+    );
+    println!("Takeaway: a wakeup puts a registration on the ready list, a poll takes it");
     println!("off, and only a level-triggered one goes back.");
     Ok(())
 }

@@ -51,7 +51,7 @@ fn peek(pid: u32) -> io::Result<String> {
         return Ok(text + " has no epoll descriptor");
     }
     text += "\n\nEvery interest has ERR and HUP too, unless it is disabled.\n\n";
-    text += "To take home: /proc/PID/fdinfo/FD shows what an epoll descriptor waits for.";
+    text += "Takeaway: /proc/PID/fdinfo/FD shows what an epoll descriptor waits for.";
     Ok(text)
 }
 

@@ -1,11 +1,11 @@
-//! Five classic mistakes with epoll: each first wrong, then right.
+//! Five classic mistakes with epoll: each is made, then corrected.
 //!
 //! ```sh
 //! cargo run --example pitfalls
 //! ```
 //!
 //! You see a reader that misses data, a drain that does not end, a loop that spins, a client that
-//! is disconnected by an event for another one, and a source that cannot be deregistered any more.
+//! is disconnected by an event for another one, and a source that can no longer be deregistered.
 //! A sixth mistake has its own lesson, `fair`: draining one fast producer starves the other
 //! sources.
 //!
@@ -45,7 +45,7 @@ fn main() -> io::Result<()> {
     wrong_dropped_only()?;
     right_deregistered_first()?;
 
-    println!("\nTo take home: drain to the end, WRITABLE only if needed, ignore unknown tokens.");
+    println!("\nTakeaway: drain to the end, WRITABLE only if needed, ignore unknown tokens.");
     Ok(())
 }
 

@@ -84,7 +84,7 @@ fn main() -> io::Result<()> {
     waker.wake()?;
     reactor.join().expect("the reactor has not panicked")?;
 
-    println!("\nTo take home: one thread waits and sends tokens, another owns the streams and");
+    println!("\nTakeaway: one thread waits and sends tokens, another owns the streams and");
     println!("does the work.");
     Ok(())
 }
@@ -123,7 +123,7 @@ impl Executor {
     /// Continues a task. Returns its message if that has finished it.
     fn resume(&mut self, token: Token) -> io::Result<Option<String>> {
         let Some(task) = self.tasks.get_mut(&token) else {
-            return Ok(None); // An earlier token has finished it: end of file is a separate edge.
+            return Ok(None); // An earlier event has finished it: end of file is a separate edge.
         };
         match task.stream.read_to_end(&mut task.answer) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),

@@ -1,7 +1,7 @@
 //! Standard input and two files in one loop: how to read lines, and how not to.
 //!
 //! ```sh
-//! cargo run --example stdin                           # has its own input, and ends
+//! cargo run --example stdin                           # supplies its own input, then exits
 //! cargo run --example stdin -- FILE FILE              # your input: type, write to a file, Ctrl-D
 //! echo hello | cargo run --example stdin -- FILE FILE # a pipe
 //! cargo run --example stdin -- FILE FILE <Cargo.toml  # a regular file
@@ -21,7 +21,7 @@
 //!   `reader.buffer().contains(&b'\n')`. Now nothing stays behind. (Half a line would still block
 //!   it.)
 //! - Make `buffer` 4 bytes long. Nothing is lost, because the input is level-triggered.
-//! - Add 0x2 (`IN_MODIFY`) to the mask of the watches. One write makes two changes.
+//! - Add 0x2 (`IN_MODIFY`) to the mask of the watches. One write is then reported as two changes.
 
 use epollet::{Events, Interest, Poll};
 use std::fs::{self, File};
@@ -140,7 +140,7 @@ fn play_in(directory: &Path) -> io::Result<()> {
     writer.write_all(b"one\ntwo\nthree\n")?;
     with_buf_reader(input)?;
 
-    println!("Its own buffer, and all lines of each read:");
+    println!("Your own buffer, and all lines of each read:");
     let files = [directory.join("a"), directory.join("b")];
     for file in &files {
         File::create(file)?;
@@ -163,7 +163,7 @@ fn play_in(directory: &Path) -> io::Result<()> {
     println!("A regular file as input:");
     fs::write(&files[0], "one\ntwo\n")?;
     run(File::open(&files[0])?, &files)?;
-    println!("\nTo take home: epoll sees the kernel's buffers, not what your process has already");
+    println!("\nTakeaway: epoll sees the kernel's buffers, not what your process has already");
     println!("read, so read into your own buffer and use all of it.");
     Ok(())
 }

@@ -98,7 +98,7 @@ fn main() -> io::Result<()> {
     }
     compare_requests()?;
     compare_waits()?;
-    println!("\nTo take home: idle sources do not slow epoll_wait down, and none of them needs");
+    println!("\nTakeaway: idle sources do not slow epoll_wait down, and none of them needs");
     println!("a thread.");
     Ok(())
 }

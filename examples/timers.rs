@@ -5,20 +5,20 @@
 //! cargo run --example timers
 //! ```
 //!
-//! You see twelve timers end, and how late each of them was. The timeout of `poll` is rounded up to
-//! milliseconds, so that no timer ends early. A timerfd counts in nanoseconds; what remains of the
-//! delay is the time that the scheduler takes to run this thread again.
+//! You see twelve timers expire, and how late each was. The timeout of `poll` is rounded up to
+//! milliseconds, so that no timer expires early. A timerfd counts in nanoseconds; what remains of
+//! the delay is the time that the scheduler takes to run this thread again.
 //!
 //! Belongs to the documentation of `Poll::poll`, and to its test `a_timeout_never_ends_early` in
-//! `src/tests/poll.rs`. The delay server keeps its deadlines in a heap as well.
+//! `src/tests/poll.rs`. The delay server keeps its deadlines in a `BTreeSet` instead.
 //!
 //! Change next:
-//! - Round down: pass `Some(Duration::from_millis(remaining.as_millis() as u64))`. The timers end
-//!   on time, but count the polls.
-//! - Cancel timer 2 when timer 1 ends. A heap can remove only its top: leave the entry where it
+//! - Round down: pass `Some(Duration::from_millis(remaining.as_millis() as u64))`. The timers
+//!   expire on time, but count the polls.
+//! - Cancel timer 2 when timer 1 expires. A heap can remove only its top: leave the entry where it
 //!   is, and skip it when its deadline comes.
 //! - Sleep for 5 ms after each poll, as a slow handler does. The timerfd does not help: while the
-//!   loop is busy, no timer ends.
+//!   loop is busy, no timer expires.
 
 use epollet::{Events, Interest, Poll};
 use std::cmp::Reverse;
@@ -92,7 +92,7 @@ fn main() -> io::Result<()> {
         "polls            {:<31}{}",
         with_timeout.polls, with_timerfd.polls
     );
-    println!("\nTo take home: the earliest deadline is the timeout of poll, rounded up to 1 ms;");
+    println!("\nTakeaway: the earliest deadline is the timeout of poll, rounded up to 1 ms;");
     println!("a timerfd is finer, for one more system call each time.");
     Ok(())
 }

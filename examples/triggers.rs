@@ -82,7 +82,7 @@ fn main() -> io::Result<()> {
         play(interest, Reader::Drains)?;
         play(interest, Reader::OneByte)?;
     }
-    println!("\nTo take home: level-triggered repeats while data is left, edge-triggered waits");
+    println!("\nTakeaway: level-triggered repeats while data is left, edge-triggered waits");
     println!("for more, and one-shot waits for reregister.");
     Ok(())
 }

@@ -68,7 +68,7 @@ fn main() -> io::Result<()> {
     run("2000 of 20 µs", Jobs::new(2000, Duration::from_micros(20)))?;
     run("20000 of 0 µs", Jobs::new(20_000, Duration::ZERO))?;
     wrong_order()?;
-    println!("\nTo take home: send, then wake; on the wake event, take every result, because");
+    println!("\nTakeaway: send, then wake; on the wake event, take every result, because");
     println!("wakes coalesce.");
     Ok(())
 }

@@ -112,9 +112,9 @@ impl Event {
     /// Returns true for `EPOLLIN` and `EPOLLPRI`: there is data, end of file, a connection to
     /// accept, or priority data.
     ///
-    /// The end of a pipe sets neither bit: see [`is_read_closed`](Event::is_read_closed). If there
-    /// is only priority data, an ordinary read returns `WouldBlock`, and can lose the byte: see
-    /// [`is_priority`](Event::is_priority).
+    /// End of file on a pipe sets neither bit: see [`is_read_closed`](Event::is_read_closed). If
+    /// there is only priority data, an ordinary read returns `WouldBlock`, and can lose the byte:
+    /// see [`is_priority`](Event::is_priority).
     pub fn is_readable(&self) -> bool {
         self.has(EPOLLIN | EPOLLPRI)
     }
@@ -132,8 +132,8 @@ impl Event {
     }
 
     /// Returns true for `EPOLLERR`: usually an error is pending. On a socket, a write returns and
-    /// clears it. So does `take_error`, or a read after all earlier data. So do not call
-    /// `take_error` if you want the read to return the error.
+    /// clears it. So does `take_error`, and so does a read once all earlier data has been read. If
+    /// you want the read to return the error, do not call `take_error`.
     pub fn is_error(&self) -> bool {
         self.has(EPOLLERR)
     }

@@ -35,8 +35,8 @@
 //! `src/main.rs` is the program that `cargo run` starts, and `examples/` has one lesson per file.
 //! To build on this, copy `ffi.rs` and `poll.rs` into your `src` and write `mod ffi; mod poll;`.
 //!
-//! This is not for production: it supports no other system and has no runtime and no `async`. Use
-//! [mio] or [tokio] for those. After this crate you can read their source.
+//! This is not for production: it supports only Linux and Android, and has no runtime and no
+//! `async`. Use [mio] or [tokio] for those. Once you know this crate, you can read their source.
 //!
 //! [mio]: https://docs.rs/mio
 //! [tokio]: https://docs.rs/tokio
@@ -45,7 +45,8 @@ pub mod ffi;
 pub mod guide;
 pub mod poll;
 
-/// Not part of the API: a larger program on the queue, public only for the program and the lessons.
+/// Not part of the API: a larger program built on the queue. It is public only for the program and
+/// the lessons.
 #[doc(hidden)]
 pub mod delayserver;
 

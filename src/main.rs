@@ -109,7 +109,7 @@ fn handle_events(
         let outcome = drain(stream, &mut answers[i]);
         if outcome.is_some() {
             // Dropping the stream closes it, which removes it from the interest list: no
-            // deregister is needed, for it has no duplicate.
+            // `deregister` is needed, because it has no duplicate.
             streams[i] = None;
             handled += 1;
         }

@@ -53,8 +53,8 @@ pub type Events = Vec<Event>;
 /// that are not drained yet, because the kernel does not report them again.
 ///
 /// **What to do with an event.** Read if it [is readable], [read closed] or [an error]. The
-/// result tells what is true now: 0 bytes mean end of file on a stream, an error is the reason. A
-/// loop that checks only `is_readable` misses the end of a pipe, which is `EPOLLHUP` without
+/// result tells what is true now: 0 bytes mean end of file on a stream, an error tells what failed.
+/// A loop that checks only `is_readable` misses end of file on a pipe, which is `EPOLLHUP` without
 /// `EPOLLIN`; if the pipe is level-triggered, the loop spins.
 ///
 /// [is readable]: Event::is_readable
@@ -150,7 +150,7 @@ impl Poll {
     /// that do not fit come first in the next call; the kernel takes ready sources in turn, so a
     /// small capacity starves no source.
     ///
-    /// A `timeout` of `None` waits without limit; zero returns at once. Other timeouts are rounded
+    /// A `timeout` of `None` waits indefinitely; zero returns at once. Other timeouts are rounded
     /// up to milliseconds, the unit of `epoll_wait`, so no timeout ends early. For finer timers,
     /// register a `timerfd`.
     ///
@@ -255,7 +255,7 @@ impl Registry {
     /// | `EEXIST` | `AlreadyExists` | `source` is already registered; use [`reregister`](Registry::reregister) to change it |
     /// | `EPERM` | `PermissionDenied` | a kind of file that does not support epoll: a regular file on disk, a directory, `/dev/null` |
     /// | `EBADF` | | the descriptor of `source` is not open |
-    /// | `EINVAL` | `InvalidInput` | `source` is the queue itself, or too many queues are above it; `EPOLLEXCLUSIVE` with bits that it cannot be combined with, or with another queue as the source |
+    /// | `EINVAL` | `InvalidInput` | `source` is the queue itself, or too many nested queues contain it; `EPOLLEXCLUSIVE` with bits that it cannot be combined with, or with another queue as the source |
     /// | `ELOOP` | | a cycle of queues, or queues nested more than 5 deep |
     /// | `ENOSPC` | `StorageFull` | `/proc/sys/fs/epoll/max_user_watches` is reached |
     /// | `ENOMEM` | `OutOfMemory` | the kernel has no memory left |
@@ -500,7 +500,7 @@ impl Waker {
         Ok(waker)
     }
 
-    /// Makes the current call of [`Poll::poll`] return, or the next one if none is running. Does
+    /// Makes the current call to [`Poll::poll`] return, or the next one if none is running. Does
     /// not block.
     ///
     /// # Errors

@@ -13,9 +13,9 @@
 //! | send | room to write | `Limits::send` | close |
 //! | close | the client to close too, after the last answer | `Limits::close` | close |
 //!
-//! Requests on one connection are answered in order. Besides the request that it answers, the server
-//! buffers at most one more from the same client; the rest of the input waits in the kernel. So a
-//! client makes the server hold at most 16 KiB.
+//! Requests on one connection are answered in order. Besides the request that it answers, the
+//! server buffers at most one more from the same client; the rest of the input waits in the kernel.
+//! So a client makes the server hold at most 16 KiB.
 //!
 //! A client that closes its connection during the delay looks like one that has only shut down its
 //! sending side and still reads. So its answer is sent when it is due; the reset that comes back
@@ -90,8 +90,8 @@ impl DelayServer {
     pub fn bind(address: impl ToSocketAddrs) -> io::Result<DelayServer> {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
-        // A client that finds the queue of connections full retries after a second. Std sets its
-        // length to 128; a second call of listen(2) raises that, up to `net.core.somaxconn`.
+        // A client that finds the queue of connections full retries after a second. `bind` sets its
+        // length to 128; a second call to listen(2) raises that, up to `net.core.somaxconn`.
         // SAFETY: the call takes no pointer.
         unsafe { listen(listener.as_raw_fd(), 4096) };
         let poll = Poll::new()?;
@@ -228,7 +228,7 @@ impl DelayServer {
         }
         let next_deadline = client.deadline.filter(|_| stays);
         if !stays {
-            // The token is used again, so its events must end now, and not only when a child process
+            // The token is used again, so its events must end now, not only when a child process
             // has closed its duplicate of the stream.
             let _ = self.poll.registry().deregister(&client.stream);
             self.clients[token] = None;

@@ -22,7 +22,7 @@ impl Answer {
         self.0.len() > LIMIT
     }
 
-    /// Returns the outcome, or `None` if more of the answer has to arrive. If `ended`, none will.
+    /// Returns the outcome, or `None` if the answer is not complete. `ended`: no more will come.
     pub fn outcome(&self, ended: bool) -> Option<Outcome> {
         match self.message(ended).transpose() {
             None if ended => {

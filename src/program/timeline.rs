@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// How long after its due time the last answer is reported as overdue.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// A clock of another machine may differ from ours.
+/// The clock of another machine may run faster than ours.
 const TOLERANCE: Duration = Duration::from_millis(10);
 
 /// The requests so far.

@@ -256,7 +256,7 @@ fn temporary_directory() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
 }
 
-/// Checks the last paragraph, which is the sentence to take home.
+/// Checks the last paragraph, which is the one-sentence takeaway.
 fn ends_with_a_sentence(lines: &[&str]) -> bool {
     match lines {
         [.., "", last] | [.., "", _, last] => last.ends_with('.'),
