@@ -10,6 +10,8 @@
 //! Belongs to the section "The ffi module" in the book's chapter 4. `src/tests/poll.rs` tests the
 //! layer, and `src/tests/abi.rs` the layout of the struct that the kernel fills.
 //!
+//! Needs only `ffi.rs` and `poll.rs`; in a copy, change their paths below.
+//!
 //! Change next:
 //! - Run `strace -e trace=/epoll target/debug/examples/bare` and find each call twice.
 //! - Pass `ours.as_raw_fd() + 100` to `epoll_ctl`: the check returns the error. Remove the

@@ -13,6 +13,8 @@
 //! the queue relies on: `flush` stops at `WouldBlock`, and the next event of the client calls it
 //! again.
 //!
+//! Needs only `ffi.rs` and `poll.rs`.
+//!
 //! Change next:
 //! - Let the limit be 1 GiB, and compare the memory: `/usr/bin/time -v target/debug/examples/chat`.
 //!   (The demonstration ends after 2,000 lines.)

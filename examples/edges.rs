@@ -13,6 +13,8 @@
 //! Belongs to the guide's page about edges. `src/tests/edges.rs` and `src/tests/triggers.rs` test
 //! what you see here.
 //!
+//! Needs only `ffi.rs` and `poll.rs`.
+//!
 //! Change next:
 //! - Register without `WRITABLE`: the edges in the last two columns disappear, because they are
 //!   about room to write. In "we write" only the eventfd keeps its edge: it receives its own
@@ -133,8 +135,8 @@ fn main() -> io::Result<()> {
         let cells = row.cells.map(|cell| format!("{cell:9}")).concat();
         println!("{}", format!("{:18}{cells}", row.name).trim_end());
     }
-    println!("\nTakeaway: new input is a new edge, even while old input is unread, and so is");
-    println!("room in a buffer that was full; other edges depend on the kind of source.");
+    println!("\nTakeaway: except for a periodic timer, new input is a new edge, even while old");
+    println!("input is unread; so is room in a full buffer. The rest depends on the source.");
     Ok(())
 }
 

@@ -14,6 +14,8 @@
 //! (`more_ready_sources_than_capacity_take_turns` in `src/tests/poll.rs`): this starvation is
 //! caused by the loop.
 //!
+//! Needs only `ffi.rs` and `poll.rs`.
+//!
 //! Change next:
 //! - Try budgets of 1 and of 10,000. A small budget costs more polls, a large one makes the quiet
 //!   source wait.

@@ -13,6 +13,8 @@
 //! Belongs to the glossary, "thundering herd". The tests with "exclusive" in their names in
 //! `src/tests/triggers.rs` show what the flag does to two queues.
 //!
+//! Needs only `ffi.rs` and `poll.rs`.
+//!
 //! Change next:
 //! - Sleep for 3 ms after each accept, like a thread that has work to do. The exclusive listener
 //!   then wakes the next thread in line while the first is busy.
@@ -100,8 +102,9 @@ fn main() -> io::Result<()> {
         ],
         interest: ffi::EPOLLIN,
     })?;
-    println!("\nsleeps: how often the four threads went to sleep. About one per connection means");
-    println!("that one thread woke up for it. in vain: wakeups that found nothing to accept.");
+    println!("\nsleeps: how often the four threads went to sleep. Four per connection: all woke");
+    println!("up, and the kernel put most back to sleep. One per connection: one woke up.");
+    println!("in vain: wakeups that poll returned, with nothing left to accept.");
     println!("\nTakeaway: a shared listener wakes every queue; EPOLLEXCLUSIVE wakes only a few");
     println!("and favors one; with SO_REUSEPORT, each queue has its own listener.");
     Ok(())

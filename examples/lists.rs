@@ -11,6 +11,8 @@
 //!
 //! Belongs to "Design and introduction to epoll" in the book's chapter 4.
 //!
+//! Needs `ffi.rs`, `poll.rs` and `examples/model`.
+//!
 //! Change next: poll for 1 event instead of 3; register O with `EPOLLONESHOT | EPOLLET`; register L
 //! with `EPOLLIN | EPOLLOUT`; leave out the read; register in another order. Predict the table first.
 

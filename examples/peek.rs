@@ -14,6 +14,8 @@
 //! outlived its descriptor: a duplicate keeps the file open. (Eventfds, timerfds, and epoll
 //! instances share one inode, so for them this cannot be detected while the number is in use.)
 //!
+//! Needs only `ffi.rs` and `poll.rs`.
+//!
 //! Change next: in `sample`, drop `_duplicate` too; deregister `closed` before you drop it;
 //! register a `UdpSocket` and a second waker. Then look at a web server, a database, a program of
 //! your own.

@@ -14,8 +14,8 @@
 //!
 //! Change next:
 //! - Remove `| Interest::EDGE`. How often is one answer reported now, and why?
-//! - Put `Interest::ONESHOT` in its place. Which task does not finish? Then call `reregister`
-//!   where `resume` returns after `WouldBlock`.
+//! - Put `Interest::ONESHOT` in its place. Which tasks do not finish, and are they the same in each
+//!   run? Then call `reregister` where `resume` returns after `WouldBlock`.
 //! - Call `waker.wake()` before the loop as well. What happens to the tasks?
 
 use epollet::delayserver::DelayServer;

@@ -16,6 +16,8 @@
 //! `an_inotify_watch_becomes_readable` and `a_terminal_becomes_readable` in `src/tests/sources.rs`,
 //! and `a_file_on_disk_a_directory_and_dev_null_are_eperm` in `src/tests/registration.rs`.
 //!
+//! Needs only `ffi.rs` and `poll.rs`.
+//!
 //! Change next:
 //! - Read more than one line for each event in `with_buf_reader`: repeat `read_line` while
 //!   `reader.buffer().contains(&b'\n')`. Now nothing stays behind. (Half a line would still block

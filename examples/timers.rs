@@ -12,6 +12,8 @@
 //! Belongs to the documentation of `Poll::poll`, and to its test `a_timeout_never_ends_early` in
 //! `src/tests/poll.rs`. The delay server keeps its deadlines in a `BTreeSet` instead.
 //!
+//! Needs only `ffi.rs` and `poll.rs`.
+//!
 //! Change next:
 //! - Round down: pass `Some(Duration::from_millis(remaining.as_millis() as u64))`. The timers
 //!   expire on time, but count the polls.

@@ -12,6 +12,8 @@
 //! `wakes_between_two_polls_are_one_event` and `no_wake_is_lost_in_ten_thousand_hand_overs`
 //! test it.
 //!
+//! Needs only `ffi.rs` and `poll.rs`.
+//!
 //! Change next:
 //! - Take one result for each event: `results.try_recv().into_iter().count()`. How many are
 //!   left in the channel?

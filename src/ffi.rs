@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT. This file is part of epollet 0.1.
+
 //! The raw bindings: the epoll calls, constants and the event struct, as the C library declares
 //! them. Every name is the kernel's. There is no logic here.
 //!

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT. This file is part of epollet 0.1.
+
 //! The event queue: a thin, safe layer over [`ffi`].
 //!
 //! [`Poll::new`] creates an epoll instance, [`Registry::register`] adds a source to its interest
@@ -166,17 +168,18 @@ impl Poll {
     #[inline]
     pub fn poll(&mut self, events: &mut Events, timeout: Option<Duration>) -> Result<()> {
         events.clear();
+        // Only a finite timeout needs the clock.
         let millis = match timeout {
             None => -1,
             Some(Duration::ZERO) => 0,
-            Some(timeout) => return self.poll_for(timeout, events),
+            Some(timeout) => return self.poll_for(events, timeout),
         };
         while !self.epoll_wait(events, millis)? {}
         Ok(())
     }
 
     /// Polls with a timeout. Retries with the remaining time if a signal interrupts the call.
-    fn poll_for(&mut self, timeout: Duration, events: &mut Events) -> Result<()> {
+    fn poll_for(&mut self, events: &mut Events, timeout: Duration) -> Result<()> {
         let start = Instant::now();
         let mut remaining = timeout;
         while !self.epoll_wait(events, round_up_to_millis(remaining))? {
