@@ -41,8 +41,9 @@ pub const EPOLLOUT: i32 = 0x4;
 /// An error is pending, or the read end of this pipe is closed. The kernel adds it to every
 /// interest.
 pub const EPOLLERR: i32 = 0x8;
-/// Hang-up: both directions of this socket are shut down, or it is not connected yet; the write end
-/// of this pipe or the other end of this terminal is closed. The kernel adds it to every interest.
+/// Hang-up: both directions of this socket are shut down, or it is a stream socket that is neither
+/// connected nor connecting; the write end of this pipe or the other end of this terminal is closed.
+/// The kernel adds it to every interest.
 pub const EPOLLHUP: i32 = 0x10;
 /// The peer has shut down its sending side, or this side has shut down its receiving side. There
 /// may still be data to read.
@@ -133,9 +134,9 @@ impl Event {
         self.has(EPOLLPRI)
     }
 
-    /// Returns true for `EPOLLERR`: usually an error is pending. On a socket, a write returns and
-    /// clears it. So does `take_error`, and so does a read once all earlier data has been read. If
-    /// you want the read to return the error, do not call `take_error`.
+    /// Returns true for `EPOLLERR`: usually an error is pending. On a socket, `take_error` returns
+    /// it and clears it, and so does many a read or write; which one depends on the kind of socket.
+    /// If you want the read to return the error, do not call `take_error`.
     pub fn is_error(&self) -> bool {
         self.has(EPOLLERR)
     }

@@ -53,7 +53,8 @@ fn run(arguments: Arguments) -> io::Result<bool> {
         timeline.begin(delay);
         match send(&mut server, i, delay, poll.registry()) {
             Ok(stream) => streams.push(Some(stream)),
-            Err(error) if i == 0 => return Err(error),
+            // `other`, because a broken pipe is not that of our output here.
+            Err(error) if i == 0 => return Err(io::Error::other(error)),
             Err(error) => {
                 timeline.failed(i, &error)?;
                 handled_events += 1;

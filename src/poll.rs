@@ -157,8 +157,8 @@ impl Poll {
     /// register a `timerfd`.
     ///
     /// If a signal interrupts the call (`EINTR`), it is retried with the remaining time. To end a
-    /// loop on a signal, register a `signalfd`, or let the handler write to the descriptor of a
-    /// [`Waker`] with `write(2)`.
+    /// loop on a signal, register a `signalfd`, or let the handler call `write(2)` with the
+    /// descriptor of a [`Waker`] and the number 1 in 8 bytes.
     ///
     /// # Errors
     ///
@@ -229,12 +229,12 @@ impl AsRawFd for Poll {
 /// source.
 ///
 /// A registration belongs to the open file description, which duplicates of the descriptor share
-/// (`try_clone`, a child process). It ends when the last duplicate is closed. So dropping a
-/// `TcpStream` removes it from the interest list, unless a duplicate exists: then events keep
-/// arriving, and you cannot stop them through a duplicate with another number (`ENOENT`). If there
-/// may be duplicates, [`deregister`](Registry::deregister) before you drop. A child process holds
-/// duplicates of everything between `fork` and `exec`, so ignore events whose token you do not
-/// know.
+/// (`try_clone`, a child process). It ends when the last duplicate is closed and no call on it is
+/// running. So dropping a `TcpStream` removes it from the interest list, unless a duplicate exists:
+/// then events keep arriving, and you cannot stop them through a duplicate with another number
+/// (`ENOENT`). If there may be duplicates, [`deregister`](Registry::deregister) before you drop. A
+/// child process holds duplicates of everything between `fork` and `exec`, so ignore events whose
+/// token you do not know.
 ///
 /// # Non-blocking
 ///
@@ -256,7 +256,7 @@ impl Registry {
     /// | OS error | kind | meaning |
     /// |---|---|---|
     /// | `EEXIST` | `AlreadyExists` | `source` is already registered; use [`reregister`](Registry::reregister) to change it |
-    /// | `EPERM` | `PermissionDenied` | a kind of file that does not support epoll: a regular file on disk, a directory, `/dev/null` |
+    /// | `EPERM` | `PermissionDenied` | a kind of file that does not support epoll: most regular files, a directory, `/dev/null` |
     /// | `EBADF` | | the descriptor of `source` is not open |
     /// | `EINVAL` | `InvalidInput` | `source` is the queue itself, or too many nested queues contain it; `EPOLLEXCLUSIVE` with bits that it cannot be combined with, or with another queue as the source |
     /// | `ELOOP` | | a cycle of queues, or queues nested more than 5 deep |

@@ -281,3 +281,22 @@ fn the_end_of_the_input_is_an_edge() {
     cell("the peer half-closes", &ours, half_close, all);
     cell(END, &ours, || drop(theirs), all | EPOLLHUP);
 }
+
+#[test]
+fn so_rcvlowat_raises_what_tcp_reports() {
+    const SO_RCVLOWAT: i32 = 18;
+    let (ours, mut theirs) = tcp_pair();
+    set_socket_option(&ours, SO_RCVLOWAT, &[10]);
+    let mut poll = queue_with(&ours, EPOLLIN);
+    theirs.write_all(b"12345").unwrap();
+    let mut peeked = [0; 10];
+    until("5 bytes arrive", || {
+        ours.peek(&mut peeked).is_ok_and(|count| count == 5)
+    });
+    assert_eq!(ready_bits(&mut poll), 0);
+    theirs.write_all(b"67890").unwrap();
+    until("10 bytes arrive", || {
+        ours.peek(&mut peeked).is_ok_and(|count| count == 10)
+    });
+    assert_eq!(ready_bits(&mut poll), EPOLLIN);
+}

@@ -559,6 +559,20 @@ fn a_udp_socket_that_is_shut_down_stays_readable_and_a_read_would_block() {
 }
 
 #[test]
+fn a_short_read_of_a_datagram_leaves_the_next_one_unreported() {
+    let ours = UdpSocket::bind("127.0.0.1:0").unwrap();
+    ours.set_nonblocking(true).unwrap();
+    let mut poll = queue_with(&ours, EPOLLIN | EPOLLET);
+    for _ in 0..2 {
+        ours.send_to(b"ab", ours.local_addr().unwrap()).unwrap();
+    }
+    assert_eq!(ready_bits(&mut poll), EPOLLIN);
+    assert_eq!(ours.recv(&mut [0; 100]).unwrap(), 2);
+    assert_eq!(ready_bits(&mut poll), 0);
+    assert_eq!(ours.recv(&mut [0; 100]).unwrap(), 2);
+}
+
+#[test]
 fn take_error_takes_the_error_that_the_read_would_return() {
     for (ask_first, expected) in [(true, None), (false, Some(ErrorKind::ConnectionReset))] {
         let (mut ours, theirs) = tcp_pair();
