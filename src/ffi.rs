@@ -42,16 +42,17 @@ pub const EPOLLOUT: i32 = 0x4;
 /// interest.
 pub const EPOLLERR: i32 = 0x8;
 /// Hang-up: both directions of this socket are shut down, or it is a stream socket that is neither
-/// connected nor connecting; the write end of this pipe or the other end of this terminal is closed.
-/// The kernel adds it to every interest.
+/// connected, connecting nor listening; the write end of this pipe or the other end of this terminal
+/// is closed. The kernel adds it to every interest.
 pub const EPOLLHUP: i32 = 0x10;
 /// The peer has shut down its sending side, or this side has shut down its receiving side. There
 /// may still be data to read.
 pub const EPOLLRDHUP: i32 = 0x2000;
 
 // epoll_ctl(2): how to report it
-/// If threads sleep in `epoll_wait` on several epoll instances that share this source, wake at
-/// least one of them instead of all. (If none sleeps, each instance reports it.)
+/// Of the epoll instances in which this source is registered with this bit, and in which a thread
+/// sleeps, new input wakes at least one instead of all. (If none sleeps, each instance reports it. A
+/// shutdown or a close can wake all.)
 pub const EPOLLEXCLUSIVE: i32 = 1 << 28;
 /// One-shot: report once, then disable the registration until `EPOLL_CTL_MOD`.
 pub const EPOLLONESHOT: i32 = 1 << 30;

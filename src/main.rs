@@ -51,10 +51,13 @@ fn run(arguments: Arguments) -> io::Result<bool> {
 
     for (i, delay) in arguments.delays.into_iter().enumerate() {
         timeline.begin(delay);
-        match send(&mut server, i, delay, poll.registry()) {
+        let stream = match server.connect() {
+            Err(error) if i == 0 => return Err(error),
+            connected => connected,
+        };
+        let request = get_req(&format!("/{delay}/request-{i}"), &server.name);
+        match stream.and_then(|stream| send(stream, &request, i, poll.registry())) {
             Ok(stream) => streams.push(Some(stream)),
-            // `other`, because a broken pipe is not that of our output here.
-            Err(error) if i == 0 => return Err(io::Error::other(error)),
             Err(error) => {
                 timeline.failed(i, &error)?;
                 handled_events += 1;
@@ -76,11 +79,14 @@ fn run(arguments: Arguments) -> io::Result<bool> {
     chart::draw(&timeline)
 }
 
-/// Connects, writes request `i`, and registers the stream with `i` as its token.
-fn send(server: &mut Server, i: Token, delay: u64, registry: &Registry) -> io::Result<TcpStream> {
-    let mut stream = server.connect()?;
+/// Writes request `i` and registers the stream with `i` as its token.
+fn send(
+    mut stream: TcpStream,
+    request: &str,
+    i: Token,
+    registry: &Registry,
+) -> io::Result<TcpStream> {
     stream.set_nonblocking(true)?;
-    let request = get_req(&format!("/{delay}/request-{i}"), &server.name);
     // This does not block: the buffer of a new connection has room for far more.
     stream.write_all(request.as_bytes())?;
     registry.register(&stream, i, Interest::READABLE | Interest::EDGE)?;
