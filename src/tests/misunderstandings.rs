@@ -209,6 +209,37 @@ fn a_regular_file_on_disk_is_refused_and_one_in_proc_or_sys_may_be_taken() {
     }
 }
 
+#[test]
+fn a_file_in_sys_reports_a_change_before_its_first_read() {
+    let path = "/sys/kernel/mm/transparent_hugepage/enabled";
+    let Ok(mut file) = File::open(path) else {
+        return; // a kernel without this file
+    };
+    let mut poll = queue_with(&file, EPOLLIN | EPOLLPRI);
+    assert_eq!(ready_bits(&mut poll), EPOLLIN | EPOLLPRI | EPOLLERR);
+    file.read_to_string(&mut String::new()).unwrap();
+    assert_eq!(ready_bits(&mut poll), EPOLLIN);
+}
+
+#[test]
+fn a_listener_that_waits_for_connections_has_no_hang_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let interest = Interest::READABLE | Interest::WRITABLE;
+    assert_eq!(ready_bits(&mut queue_with(&listener, interest)), 0);
+}
+
+#[test]
+fn data_that_came_before_a_reset_is_read_after_take_error() {
+    let (mut ours, mut theirs) = tcp_pair();
+    theirs.write_all(b"bye").unwrap();
+    await_bits(&ours, EPOLLIN);
+    reset(theirs);
+    await_bits(&ours, EPOLLERR);
+    assert!(ours.take_error().unwrap().is_some());
+    assert_eq!(ours.read(&mut [0; 10]).unwrap(), 3);
+    assert_eq!(ours.read(&mut [0; 10]).unwrap(), 0);
+}
+
 unsafe extern "C" {
     fn pthread_self() -> std::ffi::c_ulong;
     fn pthread_kill(thread: std::ffi::c_ulong, signal: i32) -> i32;

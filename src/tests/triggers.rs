@@ -306,6 +306,24 @@ fn one_client_wakes_every_thread_without_exclusive_and_one_with_it() {
 }
 
 #[test]
+fn a_close_wakes_every_thread_with_exclusive_too() {
+    let (ours, theirs) = unix_pair();
+    let polls: Vec<Poll> = (0..3)
+        .map(|_| queue_with(&ours, EPOLLIN | EPOLLEXCLUSIVE))
+        .collect();
+    thread::scope(|scope| {
+        let sleepers: Vec<_> = polls
+            .into_iter()
+            .map(|mut poll| spawn_asleep(scope, move || await_events(&mut poll).len()))
+            .collect();
+        drop(theirs);
+        for sleeper in sleepers {
+            assert_eq!(sleeper.join().unwrap(), 1);
+        }
+    });
+}
+
+#[test]
 fn exclusive_goes_with_in_out_and_edge_alone() {
     let (ours, _theirs) = unix_pair();
     let poll = Poll::new().unwrap();
