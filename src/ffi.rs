@@ -35,15 +35,15 @@ pub const EPOLL_CTL_MOD: i32 = 3;
 pub const EPOLLIN: i32 = 0x1;
 /// Priority data, such as TCP's out-of-band byte. Read it with `MSG_OOB`.
 pub const EPOLLPRI: i32 = 0x2;
-/// Writable: there is room to write (for TCP, about a third of the send buffer), or a non-blocking
-/// connect has finished.
+/// Writable: there is much room to write (for TCP, about a third of the send buffer; a small write can
+/// succeed before), or a non-blocking connect has finished.
 pub const EPOLLOUT: i32 = 0x4;
 /// An error is pending, or the read end of this pipe is closed. The kernel adds it to every
 /// interest.
 pub const EPOLLERR: i32 = 0x8;
-/// Hang-up: both directions of this socket are shut down, or it is a stream socket that is neither
-/// connected, connecting nor listening; the write end of this pipe or the other end of this terminal
-/// is closed. The kernel adds it to every interest.
+/// Hang-up, for example because both directions of this socket are shut down, or it is a stream
+/// socket before its connect, or the write end of this pipe or the other end of this terminal is
+/// closed. The kernel adds it to every interest.
 pub const EPOLLHUP: i32 = 0x10;
 /// The peer has shut down its sending side, or this side has shut down its receiving side. There
 /// may still be data to read.
@@ -151,7 +151,8 @@ impl Event {
     }
 
     /// Returns true for `EPOLLHUP`, for `EPOLLOUT` with `EPOLLERR`, and for `EPOLLERR` alone:
-    /// expect a write to fail. (A UDP socket can send again after one error.)
+    /// expect a write to fail. (But a UDP socket can send again after one error, and a terminal that
+    /// is hung up can be opened again.)
     pub fn is_write_closed(&self) -> bool {
         // Both directions are shut down, or a write has failed, or the read end of this pipe is
         // closed (ERR alone).
