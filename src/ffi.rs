@@ -35,24 +35,24 @@ pub const EPOLL_CTL_MOD: i32 = 3;
 pub const EPOLLIN: i32 = 0x1;
 /// Priority data, such as TCP's out-of-band byte. Read it with `MSG_OOB`.
 pub const EPOLLPRI: i32 = 0x2;
-/// Writable: there is much room to write (for TCP, about a third of the send buffer; a small write can
-/// succeed before), or a non-blocking connect has finished.
+/// Writable: there is room to write (TCP reports it when about a third of the send buffer is free),
+/// or a non-blocking connect has finished.
 pub const EPOLLOUT: i32 = 0x4;
 /// An error is pending, or the read end of this pipe is closed. The kernel adds it to every
 /// interest.
 pub const EPOLLERR: i32 = 0x8;
-/// Hang-up, for example because both directions of this socket are shut down, or it is a stream
-/// socket before its connect, or the write end of this pipe or the other end of this terminal is
-/// closed. The kernel adds it to every interest.
+/// Hang-up. For example: both directions of this socket are shut down; no connect was started on
+/// this stream socket; the write end of this pipe or the other end of this terminal is closed. The
+/// kernel adds it to every interest.
 pub const EPOLLHUP: i32 = 0x10;
 /// The peer has shut down its sending side, or this side has shut down its receiving side. There
 /// may still be data to read.
 pub const EPOLLRDHUP: i32 = 0x2000;
 
 // epoll_ctl(2): how to report it
-/// Of the epoll instances in which this source is registered with this bit, and in which a thread
-/// sleeps, new input wakes at least one instead of all. (If none sleeps, each instance reports it. A
-/// shutdown or a close can wake all.)
+/// If several epoll instances register this source with this bit and a thread sleeps in each, new
+/// input wakes at least one of them instead of all. (If none sleeps, each instance reports it. A
+/// close by the peer can wake all.)
 pub const EPOLLEXCLUSIVE: i32 = 1 << 28;
 /// One-shot: report once, then disable the registration until `EPOLL_CTL_MOD`.
 pub const EPOLLONESHOT: i32 = 1 << 30;
@@ -136,8 +136,8 @@ impl Event {
     }
 
     /// Returns true for `EPOLLERR`: usually an error is pending. On a socket, `take_error` returns
-    /// it and clears it, and so does many a read or write; which one depends on the kind of socket.
-    /// If you want the read to return the error, do not call `take_error`.
+    /// it and clears it, and so do many reads and writes, depending on the kind of socket. If you
+    /// want the read to return the error, do not call `take_error`.
     pub fn is_error(&self) -> bool {
         self.has(EPOLLERR)
     }
@@ -151,8 +151,8 @@ impl Event {
     }
 
     /// Returns true for `EPOLLHUP`, for `EPOLLOUT` with `EPOLLERR`, and for `EPOLLERR` alone:
-    /// expect a write to fail. (But a UDP socket can send again after one error, and a terminal that
-    /// is hung up can be opened again.)
+    /// expect a write to fail. (A UDP socket can still send again after one error, and a terminal
+    /// that is hung up can be opened again.)
     pub fn is_write_closed(&self) -> bool {
         // Both directions are shut down, or a write has failed, or the read end of this pipe is
         // closed (ERR alone).

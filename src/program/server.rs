@@ -36,11 +36,10 @@ impl Server {
 
     fn connect_first(&mut self) -> io::Result<TcpStream> {
         writeln!(io::stdout(), "Connecting to {} ...", self.name)?;
-        let found = self.name.to_socket_addrs().map(Vec::from_iter);
-        let connected = match &found {
-            Ok(addresses) => TcpStream::connect(&addresses[..]),
-            Err(_) if self.may_start => return self.start(),
-            Err(error) => return Err(explained("find", &self.name, error)),
+        let connected = match self.name.to_socket_addrs() {
+            Ok(addresses) => TcpStream::connect(&Vec::from_iter(addresses)[..])
+                .map_err(|error| explained("connect to", &self.name, &error)),
+            Err(error) => Err(explained("find", &self.name, &error)),
         };
         match connected {
             Ok(stream) => {
@@ -48,7 +47,7 @@ impl Server {
                 Ok(stream)
             }
             Err(_) if self.may_start => self.start(),
-            Err(error) => Err(explained("connect to", &self.name, &error)),
+            Err(error) => Err(error),
         }
     }
 
