@@ -7,12 +7,11 @@ use super::common::*;
 use crate::ffi::{self, EFD_CLOEXEC, EFD_NONBLOCK, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP};
 use crate::{Events, Interest, Poll};
 use std::cell::RefCell;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::raw::{c_int, c_long, c_ulong};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::raw::c_long;
 use std::ptr;
 
 // The columns of the table.
@@ -134,30 +133,6 @@ fn a_listener_has_an_edge_for_each_connection() {
     cell(PARTIAL_READ, &listener, accept_one, NONE);
 }
 
-/// A terminal is the inner end of a pseudoterminal; the master is the outer one, which a terminal
-/// emulator holds. Both are non-blocking here.
-pub fn pseudoterminal() -> (File, File) {
-    unsafe extern "C" {
-        fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
-    }
-    const TIOCSPTLCK: u64 = 0x4004_5431;
-    const TIOCGPTN: u64 = 0x8004_5430;
-    const O_NOCTTY_NONBLOCK: i32 = 0o4400;
-    let open = |path: &str| {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true);
-        options.custom_flags(O_NOCTTY_NONBLOCK).open(path).unwrap()
-    };
-    let master = open("/dev/ptmx");
-    let (unlocked, mut number) = (0_i32, 0_i32);
-    // SAFETY: the kernel reads an int, then it writes one.
-    unsafe {
-        ioctl(master.as_raw_fd(), TIOCSPTLCK as _, &unlocked);
-        ioctl(master.as_raw_fd(), TIOCGPTN as _, &mut number);
-    }
-    (master, open(&format!("/dev/pts/{number}")))
-}
-
 #[test]
 fn a_terminal_has_an_edge_for_each_line_and_when_its_output_moves() {
     let (theirs, ours) = pseudoterminal();
@@ -245,6 +220,14 @@ fn a_periodic_timer_that_nobody_reads_has_no_second_edge() {
     );
     await_bits(&timer, IN);
     cell("read", &timer, || read(&timer, 8), IN);
+    await_bits(&timer, IN);
+    let ask_for_the_remaining_time = || {
+        let mut current = [0; 4];
+        // SAFETY: the kernel writes a `struct itimerspec`.
+        let asked = unsafe { c::timerfd_gettime(timer.as_raw_fd(), current.as_mut_ptr()) };
+        assert_eq!(asked, 0);
+    };
+    cell("asked", &timer, ask_for_the_remaining_time, IN);
 }
 
 #[test]

@@ -3,7 +3,6 @@
 //! Those that need processes are in `practice.rs`.
 
 use super::common::*;
-use super::edges::pseudoterminal;
 use crate::ffi::{
     self, EPOLLERR, EPOLLET, EPOLLEXCLUSIVE, EPOLLHUP, EPOLLIN, EPOLLONESHOT, EPOLLOUT, EPOLLPRI,
     EPOLLRDHUP,
@@ -517,6 +516,26 @@ fn a_fifo_that_is_hung_up_can_be_opened_for_writing_again() {
 }
 
 #[test]
+fn a_fifo_reads_end_of_file_before_its_first_writer_without_a_hang_up() {
+    let path = fifo("first-writer");
+    let mut options = OpenOptions::new();
+    let mut reader = options
+        .read(true)
+        .custom_flags(NONBLOCK)
+        .open(&path)
+        .unwrap();
+    let mut poll = queue_with(&reader, Interest::READABLE);
+    assert_eq!(reader.read(&mut [0]).unwrap(), 0);
+    assert_eq!(ready_bits(&mut poll), 0);
+    let writer = OpenOptions::new().write(true).open(&path).unwrap();
+    fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    let empty = reader.read(&mut [0]).unwrap_err();
+    assert_eq!(empty.kind(), ErrorKind::WouldBlock);
+    drop(writer);
+    assert_eq!(ready_bits(&mut poll), EPOLLHUP);
+}
+
+#[test]
 fn a_pseudoterminal_that_is_hung_up_can_be_opened_again() {
     const EIO: i32 = 5;
     const O_NOCTTY: i32 = 0o400;
@@ -534,6 +553,9 @@ fn a_pseudoterminal_that_is_hung_up_can_be_opened_again() {
     assert_eq!(ready_bits(&mut poll), 0, "the hang-up is over");
     terminal.write_all(b"a").unwrap();
     assert_eq!(await_events(&mut poll)[0].bits() as i32, EPOLLIN);
+    drop(terminal);
+    await_bits(&master, EPOLLHUP);
+    master.write_all(b"a").unwrap();
 }
 
 /// With `IP_RECVERR`, an error is in a queue too. (So are the time stamps and the completions that a

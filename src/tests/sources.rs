@@ -4,13 +4,12 @@
 use super::common::*;
 use crate::Interest;
 use crate::ffi::{EFD_CLOEXEC, EFD_NONBLOCK, EPOLLIN};
-use std::ffi::{CStr, CString, c_long};
-use std::fs::{File, OpenOptions};
+use std::ffi::{CString, c_long};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 
 /// Asserts that there is nothing before `act`, and EPOLLIN after it.
@@ -103,23 +102,7 @@ fn an_inotify_watch_becomes_readable() {
 
 #[test]
 fn a_terminal_becomes_readable() {
-    const O_RDWR_NOCTTY: i32 = 0o402;
-    // SAFETY: the call takes no pointer.
-    let keyboard = owned_fd(unsafe { c::posix_openpt(O_RDWR_NOCTTY) });
-    let mut name = [0; 64];
-    // SAFETY: the C library writes at most 64 bytes.
-    unsafe {
-        assert_eq!(c::unlockpt(keyboard.as_raw_fd()), 0);
-        let found = c::ptsname_r(keyboard.as_raw_fd(), name.as_mut_ptr().cast(), name.len());
-        assert_eq!(found, 0);
-    }
-    let name = CStr::from_bytes_until_nul(&name).unwrap().to_str().unwrap();
-    let terminal = OpenOptions::new()
-        .read(true)
-        .custom_flags(O_RDWR_NOCTTY)
-        .open(name)
-        .unwrap();
+    let (mut keyboard, terminal) = pseudoterminal();
     // A terminal hands over whole lines.
-    let mut keyboard = File::from(keyboard);
     becomes_readable(&terminal, || keyboard.write_all(b"hello\n").unwrap());
 }

@@ -54,6 +54,7 @@ pub mod c {
         pub fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
         pub fn kill(pid: c_int, signal: c_int) -> c_int;
         pub fn listen(fd: c_int, backlog: c_int) -> c_int;
+        pub fn mkfifo(path: *const c_char, mode: c_uint) -> c_int;
         pub fn pause() -> c_int;
         pub fn pipe2(fds: *mut c_int, flags: c_int) -> c_int;
         pub fn posix_openpt(flags: c_int) -> c_int;
@@ -77,6 +78,7 @@ pub mod c {
         pub fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int;
         pub fn syscall(number: c_long, ...) -> c_long;
         pub fn timerfd_create(clock: c_int, flags: c_int) -> c_int;
+        pub fn timerfd_gettime(fd: c_int, current: *mut c_long) -> c_int;
         pub fn timerfd_settime(
             fd: c_int,
             flags: c_int,

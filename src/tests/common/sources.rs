@@ -1,12 +1,16 @@
 //! Sockets and pipes, in the states that tests need.
 
 use super::kernel::{CLOEXEC, NONBLOCK, c, owned_fd};
-use std::ffi::c_void;
-use std::fs::File;
+use std::ffi::{CStr, CString, c_void};
+use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::{env, process};
 
 const AF_INET: i32 = 2;
 const SOCK_STREAM: i32 = 1;
@@ -64,6 +68,37 @@ pub fn pipe() -> (File, File) {
     // SAFETY: the kernel writes two descriptors.
     assert_eq!(unsafe { c::pipe2(fds.as_mut_ptr(), NONBLOCK | CLOEXEC) }, 0);
     (File::from(owned_fd(fds[0])), File::from(owned_fd(fds[1])))
+}
+
+/// Returns the master of a pseudoterminal and its terminal, both non-blocking. A terminal emulator
+/// holds the master.
+pub fn pseudoterminal() -> (File, File) {
+    const O_RDWR_NOCTTY: i32 = 0o402;
+    let flags = O_RDWR_NOCTTY | NONBLOCK | CLOEXEC;
+    // SAFETY: the call takes no pointer.
+    let master = owned_fd(unsafe { c::posix_openpt(flags) });
+    let mut name = [0_u8; 64];
+    // SAFETY: the C library writes at most 64 bytes.
+    unsafe {
+        assert_eq!(c::unlockpt(master.as_raw_fd()), 0);
+        let found = c::ptsname_r(master.as_raw_fd(), name.as_mut_ptr().cast(), name.len());
+        assert_eq!(found, 0);
+    }
+    let name = CStr::from_bytes_until_nul(&name).unwrap().to_str().unwrap();
+    let mut options = OpenOptions::new();
+    let terminal = options.read(true).write(true).custom_flags(flags);
+    (File::from(master), terminal.open(name).unwrap())
+}
+
+/// Returns a FIFO in an empty directory of its own, which the caller removes.
+pub fn fifo(name: &str) -> PathBuf {
+    let directory = env::temp_dir().join(format!("epollet-{name}-{}", process::id()));
+    fs::create_dir(&directory).unwrap();
+    let path = directory.join("fifo");
+    let c_path = CString::new(path.as_os_str().as_bytes()).unwrap();
+    // SAFETY: the path ends in a zero byte.
+    assert_eq!(unsafe { c::mkfifo(c_path.as_ptr(), 0o600) }, 0);
+    path
 }
 
 /// Closes a connection with a reset.
