@@ -82,8 +82,6 @@ on_machine() {
         return
     fi
     describe "$1"
-    # The numbers of these tests' ioctls are those of the other machines.
-    [ "$1" = ppc64el ] && skip=(--skip terminal)
     # Here qemu translates between two byte orders, and the counter of the eventfd does not get full.
     [ "$1" = s390x ] && skip=(--skip a_full_waker_would_block)
     emulated cargo test --lib -- --skip thousand "${skip[@]}"

@@ -5,8 +5,8 @@
 //! cargo run --example delayserver 127.0.0.1:0  # a port that the kernel picks
 //! ```
 //!
-//! It prints a line for each request when it arrives: its number since the start of the server, the
-//! delay, the message, and the address of the client. Ctrl-C ends it.
+//! It prints a line for each valid request when its delay begins: its number since the start of the
+//! server, the delay, the message, and the address of the client. Ctrl-C ends it.
 
 use epollet::delayserver::DelayServer;
 use std::io::{self, ErrorKind, Write};
@@ -56,7 +56,7 @@ fn serve(address: &str) -> io::Result<()> {
     writeln!(out, "listening on http://{}", server.local_addr()?)?;
     writeln!(
         out,
-        "For each request: #number - delay: message (client). Ctrl-C ends."
+        "For each valid request: #number - delay: message (client). Ctrl-C ends."
     )?;
     server.run(out)
 }

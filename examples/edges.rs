@@ -6,9 +6,9 @@
 //!
 //! You see a table. Each row is a source that is registered once, readable, writable and
 //! edge-triggered. Each column is one thing that happens to it, from left to right, and the cell is
-//! what the next poll reports: `-` is no edge, and a blank cell is something that cannot happen to
-//! this kind. "We read" reads a part of the input, but all of it from an eventfd or a timerfd. A
-//! nested queue is read by polling it.
+//! what the next poll reports: `-` is no edge, and a blank cell is something that is not tried with
+//! this kind, usually because it cannot happen. "We read" reads a part of the input, but all of it
+//! from an eventfd or a timerfd. A nested queue is read by polling it.
 //!
 //! Belongs to the guide's page about edges. `src/tests/edges.rs` and `src/tests/triggers.rs` test
 //! what you see here.
@@ -127,7 +127,7 @@ fn main() -> io::Result<()> {
         nested_queue,
     ];
     let threads = rows.map(thread::spawn);
-    println!("What the next poll reports (-: no new edge; blank: cannot happen to this kind)");
+    println!("What the next poll reports (-: no new edge; blank: not tried)");
     println!("                  first    more     we       we       peer     peer reads");
     println!("                  input    input    read     write    reads    a full buffer");
     for thread in threads {
@@ -135,8 +135,8 @@ fn main() -> io::Result<()> {
         let cells = row.cells.map(|cell| format!("{cell:9}")).concat();
         println!("{}", format!("{:18}{cells}", row.name).trim_end());
     }
-    println!("\nTakeaway: except for a periodic timer, new input is a new edge, even while old");
-    println!("input is unread; so is room in a full buffer. The rest depends on the source.");
+    println!("\nTakeaway: for these sources, except the periodic timer, new input is a new edge,");
+    println!("even while old input is unread; so is room in a full buffer. The rest differs.");
     Ok(())
 }
 
@@ -264,7 +264,7 @@ fn timerfd_periodic() -> io::Result<Row> {
     let mut row = Row::new("timerfd, periodic", &timer)?;
     set_timer(&timer, 1, 10)?;
     row.note(FIRST_INPUT)?;
-    row.note(MORE_INPUT)?; // The kernel restarts a periodic timer when it is read, not before.
+    row.note(MORE_INPUT)?; // It runs again only after it is read (or asked, or set).
     timer.read_exact(&mut [0; 8])?;
     row.note(WE_READ)?;
     Ok(row)

@@ -23,7 +23,8 @@
 //!   `reader.buffer().contains(&b'\n')`. Now nothing stays behind. (Half a line would still block
 //!   it.)
 //! - Make `buffer` 4 bytes long. Nothing is lost, because the input is level-triggered.
-//! - Add 0x2 (`IN_MODIFY`) to the mask of the watches. One write is then reported as two changes.
+//! - Add 0x2 (`IN_MODIFY`) to the mask of the watches. One write is then reported as two or three
+//!   changes.
 
 use epollet::{Events, Interest, Poll};
 use std::fs::{self, File};
@@ -56,8 +57,8 @@ fn run(mut input: File, files: &[PathBuf]) -> io::Result<()> {
                 inotify::print_changes(&mut watches, files)?;
                 continue;
             }
-            // One read for each event does not block, so the input need not be non-blocking. Leave
-            // standard input as it is: the shell and other programs share it.
+            // One read for each event does not block, unless another process reads the same input
+            // first. Leave standard input blocking: the shell and other programs share it.
             match input.read(&mut buffer)? {
                 0 => return end(&line),
                 count => take_lines(&mut line, &buffer[..count]),
@@ -83,7 +84,7 @@ fn end(line: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// A regular file and /dev/null do not support epoll. They are always ready: read them directly.
+/// A file on disk and /dev/null do not support epoll. Read them directly.
 fn read_all(mut input: File, error: io::Error) -> io::Result<()> {
     println!("  register: {error}; read it directly");
     let (mut bytes, mut line) = (Vec::new(), Vec::new());

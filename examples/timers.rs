@@ -17,7 +17,7 @@
 //! Change next:
 //! - Round down: pass `Some(Duration::from_millis(remaining.as_millis() as u64))`. The timers
 //!   expire on time, but count the polls.
-//! - Cancel timer 2 when timer 1 expires. A heap can remove only its top: leave the entry where it
+//! - Cancel timer 2 when timer 1 expires. A heap removes only its top cheaply: leave the entry where it
 //!   is, and skip it when its deadline comes.
 //! - Sleep for 5 ms after each poll, as a slow handler does. The timerfd does not help: while the
 //!   loop is busy, no timer expires.

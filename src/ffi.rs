@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT. This file is part of epollet 0.1.
 
 //! The raw bindings: the epoll calls, constants and the event struct, as the C library declares
-//! them. Every name is the kernel's. There is no logic here.
+//! them. Functions and constants have the kernel's names.
 //!
 //! Copy this file together with `poll.rs`; the two need nothing else.
 
@@ -31,28 +31,29 @@ pub const EPOLL_CTL_DEL: i32 = 2;
 pub const EPOLL_CTL_MOD: i32 = 3;
 
 // epoll_ctl(2): what to report
-/// Readable: data, end of file, or a connection to accept.
+/// Readable. For example: there is data, end of file, or a connection to accept; the process of
+/// this `pidfd` has exited.
 pub const EPOLLIN: i32 = 0x1;
-/// Priority data, such as TCP's out-of-band byte. Read it with `MSG_OOB`.
+/// Priority data, such as TCP's out-of-band byte, which is read with `MSG_OOB`.
 pub const EPOLLPRI: i32 = 0x2;
-/// Writable: there is room to write (TCP reports it when about a third of the send buffer is free),
-/// or a non-blocking connect has finished.
+/// Writable. For example: there is room to write (TCP reports it when about a third of the send
+/// buffer is free), or a non-blocking connect has finished.
 pub const EPOLLOUT: i32 = 0x4;
-/// An error is pending, or the read end of this pipe is closed. The kernel adds it to every
-/// interest.
+/// Error. For example: an error is pending, or the read end of this pipe is closed. The kernel adds
+/// it to every interest.
 pub const EPOLLERR: i32 = 0x8;
-/// Hang-up. For example: both directions of this socket are shut down; no connect was started on
-/// this stream socket; the write end of this pipe or the other end of this terminal is closed. The
-/// kernel adds it to every interest.
+/// Hang-up. For example: both directions of this stream socket are shut down, or it is neither
+/// connected, connecting nor listening; the write end of this pipe or the other end of this
+/// terminal is closed. The kernel adds it to every interest.
 pub const EPOLLHUP: i32 = 0x10;
-/// The peer has shut down its sending side, or this side has shut down its receiving side. There
-/// may still be data to read.
+/// The peer has shut down its sending side, this side has shut down its receiving side, or the
+/// connection has failed. There may still be data to read.
 pub const EPOLLRDHUP: i32 = 0x2000;
 
 // epoll_ctl(2): how to report it
-/// If several epoll instances register this source with this bit and a thread sleeps in each, new
-/// input wakes at least one of them instead of all. (If none sleeps, each instance reports it. A
-/// close by the peer can wake all.)
+/// If several epoll instances register this source with this bit and a thread sleeps in each, a new
+/// connection or new data wakes at least one of them instead of all. (If none sleeps, each instance
+/// reports it. A close by the peer can wake all.)
 pub const EPOLLEXCLUSIVE: i32 = 1 << 28;
 /// One-shot: report once, then disable the registration until `EPOLL_CTL_MOD`.
 pub const EPOLLONESHOT: i32 = 1 << 30;
@@ -113,24 +114,24 @@ impl Event {
         self.events
     }
 
-    /// Returns true for `EPOLLIN` and `EPOLLPRI`: there is data, end of file, a connection to
-    /// accept, or priority data.
+    /// Returns true for `EPOLLIN` and `EPOLLPRI`: there is something to read, such as data, end of
+    /// file, a connection to accept, or priority data.
     ///
-    /// End of file on a pipe sets neither bit: see [`is_read_closed`](Event::is_read_closed). If
-    /// there is only priority data, an ordinary read returns `WouldBlock`, and can lose the byte:
-    /// see [`is_priority`](Event::is_priority).
+    /// End of file on an empty pipe sets neither bit: see
+    /// [`is_read_closed`](Event::is_read_closed). If there is only priority data, an ordinary read
+    /// returns `WouldBlock`, and can lose the byte: see [`is_priority`](Event::is_priority).
     pub fn is_readable(&self) -> bool {
         self.has(EPOLLIN | EPOLLPRI)
     }
 
-    /// Returns true for `EPOLLOUT`: there is room to write, or a non-blocking connect has
+    /// Returns true for `EPOLLOUT`: usually, there is room to write, or a non-blocking connect has
     /// succeeded or failed.
     pub fn is_writable(&self) -> bool {
         self.has(EPOLLOUT)
     }
 
     /// Returns true for `EPOLLPRI`: there is priority data, such as TCP's out-of-band byte. Read
-    /// that with `recv` and `MSG_OOB`, before an ordinary read.
+    /// that byte with `recv` and `MSG_OOB`, before an ordinary read.
     pub fn is_priority(&self) -> bool {
         self.has(EPOLLPRI)
     }
@@ -142,20 +143,19 @@ impl Event {
         self.has(EPOLLERR)
     }
 
-    /// Returns true for `EPOLLHUP`, and for `EPOLLIN` with `EPOLLRDHUP`: expect end of file after
-    /// the data that is still unread.
+    /// Returns true for `EPOLLHUP`, and for `EPOLLIN` with `EPOLLRDHUP`: after the data that is
+    /// still unread, expect end of file or an error.
     pub fn is_read_closed(&self) -> bool {
-        // Both directions are shut down, or the sending side of the peer is (the kernel reports
-        // RDHUP with IN).
+        // A hang-up, or the peer has shut down its sending side (the kernel reports RDHUP with IN).
         self.has(EPOLLHUP) || (self.has(EPOLLIN) && self.has(EPOLLRDHUP))
     }
 
     /// Returns true for `EPOLLHUP`, for `EPOLLOUT` with `EPOLLERR`, and for `EPOLLERR` alone:
-    /// expect a write to fail. (A UDP socket can still send again after one error, and a terminal
-    /// that is hung up can be opened again.)
+    /// expect a write to fail. (Not on every source: after one error, a UDP socket can send again,
+    /// and a pseudoterminal master that is hung up can be written to.)
     pub fn is_write_closed(&self) -> bool {
-        // Both directions are shut down, or a write has failed, or the read end of this pipe is
-        // closed (ERR alone).
+        // A hang-up, or an error is pending, or the read end of this pipe is closed (ERR alone, if
+        // OUT is not in the interest).
         self.has(EPOLLHUP)
             || (self.has(EPOLLOUT) && self.has(EPOLLERR))
             || self.bits() == EPOLLERR as u32

@@ -1,6 +1,6 @@
-//! **epollet** is an event queue on Linux's epoll with [mio]'s API, in two files that are meant to
-//! be read, run and copied. One thread waits for many sources at once, and the kernel reports
-//! which of them are ready:
+//! **epollet** is an event queue on Linux's epoll with an API like [mio]'s, in two files that are
+//! meant to be read, run and copied. One thread waits for many sources at once, and the kernel
+//! reports which of them are ready:
 //!
 //! ```
 //! use epollet::{Events, Interest, Poll};
@@ -32,7 +32,7 @@
 //! | [`poll`] | file 2: [`Poll`], [`Registry`], [`Interest`], [`Waker`] |
 //! | [`guide`] | reference pages: the terms, the kernel's rules, common misunderstandings |
 //!
-//! `src/main.rs` is the program that `cargo run` starts, and `examples/` has one lesson per file.
+//! `src/main.rs` is the program that `cargo run` starts, and `examples/` has the lessons.
 //! To build on this, copy `ffi.rs` and `poll.rs` into your `src` and write `mod ffi; mod poll;`.
 //!
 //! This is not for production: it supports only Linux and Android, and has no runtime and no
@@ -45,8 +45,8 @@ pub mod ffi;
 pub mod guide;
 pub mod poll;
 
-/// Not part of the API: a larger program built on the queue. It is public only for the program and
-/// the lessons.
+/// Not part of the API: a larger program built on the queue. It is public only for the program,
+/// the lessons and the tests.
 #[doc(hidden)]
 pub mod delayserver;
 
@@ -60,8 +60,8 @@ extern crate self as epollet; // The tests' helpers are used inside and outside 
 #[cfg(test)]
 mod tests;
 
-/// The README's programs run as tests. In one of them, `mod ffi;` finds the file next to this one,
-/// as in a copy.
+/// The README's program runs as a test. In it, `mod ffi;` finds the file next to this one, as in a
+/// copy.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -4,7 +4,7 @@
 //!
 //! [`Poll::new`] creates an epoll instance, [`Registry::register`] adds a source to its interest
 //! list, [`Poll::poll`] sleeps until a source is ready, and [`Waker::wake`] ends that sleep from
-//! another thread. Each of them is one system call.
+//! another thread. Each of them is one system call (`poll` makes it again after a signal).
 //!
 //! Copy this file together with `ffi.rs`; the two need nothing else.
 
@@ -52,12 +52,12 @@ pub type Events = Vec<Event>;
 ///
 /// **Starvation.** A source that is filled as fast as you read keeps its drain from ending, and the
 /// others wait. Give each source a budget of reads per event. Remember the edge-triggered sources
-/// that are not drained yet, because the kernel does not report them again.
+/// that are not drained yet, because the kernel does not report them again until something changes.
 ///
-/// **What to do with an event.** Read if it [is readable], [read closed] or [an error]. The
-/// result tells what is true now: 0 bytes mean end of file on a stream, an error tells what failed.
-/// A loop that checks only `is_readable` misses end of file on a pipe, which is `EPOLLHUP` without
-/// `EPOLLIN`; if the pipe is level-triggered, the loop spins.
+/// **What to do with an event.** If you read the source, read when the event [is readable], [read
+/// closed] or [an error]. The result tells what is true now: 0 bytes mean end of file on a stream,
+/// an error tells what failed. A loop that checks only `is_readable` misses end of file on an empty
+/// pipe, which is `EPOLLHUP` without `EPOLLIN`; if the pipe is level-triggered, the loop spins.
 ///
 /// [is readable]: Event::is_readable
 /// [read closed]: Event::is_read_closed
@@ -70,7 +70,7 @@ pub type Events = Vec<Event>;
 /// ```text
 /// register     add a registration; if its source is ready, put it on the ready list
 /// reregister   replace token and interest, and enable it; if its source is ready, as above
-/// deregister   take the registration off both lists (closing the last descriptor does so too)
+/// deregister   take the registration off both lists (the end of its open file description does too)
 ///
 /// wakeup       if the registration is enabled, and the change may be part of its interest: put it
 ///              at the tail of the ready list, unless it is already there; wake a thread in poll
@@ -119,8 +119,8 @@ pub struct Poll(Registry);
 
 impl Poll {
     /// Creates an event queue with an empty interest list, using [`epoll_create1(2)`]. A program
-    /// that a child process executes does not inherit it (`EPOLL_CLOEXEC`). Dropping the `Poll` and
-    /// all clones of its `Registry` closes it.
+    /// that a child process executes does not inherit it (`EPOLL_CLOEXEC`). Dropping the `Poll`
+    /// closes its descriptor.
     ///
     /// # Errors
     ///
@@ -238,8 +238,8 @@ impl AsRawFd for Poll {
 ///
 /// # Non-blocking
 ///
-/// Make each source non-blocking. A drain ends with a call that would block. And readiness is only
-/// a hint: by the time you read, another thread may have read first.
+/// Make each source non-blocking. A drain usually ends with a call that would block. And readiness
+/// is only a hint: by the time you read, another thread may have read first.
 #[derive(Debug)]
 pub struct Registry(OwnedFd);
 
@@ -247,9 +247,9 @@ impl Registry {
     /// Adds `source` to the interest list, using [`epoll_ctl(2)`] with `EPOLL_CTL_ADD`. Its events
     /// carry `token`.
     ///
-    /// If the source is ready already, the next poll reports it. The kernel adds `EPOLLERR` and
-    /// `EPOLLHUP` to every interest, even to raw bits of 0. (After a one-shot report, these are
-    /// disabled too.)
+    /// If the source is ready already, the next poll that has room for it reports it. The kernel
+    /// adds `EPOLLERR` and `EPOLLHUP` to every interest, even to raw bits of 0. (After a one-shot
+    /// report, these are disabled too.)
     ///
     /// # Errors
     ///
@@ -257,7 +257,7 @@ impl Registry {
     /// |---|---|---|
     /// | `EEXIST` | `AlreadyExists` | `source` is already registered; use [`reregister`](Registry::reregister) to change it |
     /// | `EPERM` | `PermissionDenied` | a kind of file that does not support epoll: most regular files, a directory, `/dev/null` |
-    /// | `EBADF` | | the descriptor of `source` is not open |
+    /// | `EBADF` | | the descriptor of `source` is not open, or was opened with `O_PATH` |
     /// | `EINVAL` | `InvalidInput` | `source` is the queue itself, or too many nested queues contain it; `EPOLLEXCLUSIVE` with bits that it cannot be combined with, or with another queue as the source |
     /// | `ELOOP` | | a cycle of queues, or queues nested more than 5 deep |
     /// | `ENOSPC` | `StorageFull` | `/proc/sys/fs/epoll/max_user_watches` is reached |
@@ -298,8 +298,9 @@ impl Registry {
     /// Replaces the token and the interest of a registered `source`, using [`epoll_ctl(2)`] with
     /// `EPOLL_CTL_MOD`.
     ///
-    /// If the source is ready, the next poll reports it, even if it is edge-triggered and was
-    /// reported before. After a one-shot report, this enables the registration again.
+    /// If the source is ready, the next poll that has room for it reports it, even if it is
+    /// edge-triggered and was reported before. After a one-shot report, this enables the
+    /// registration again.
     ///
     /// # Errors
     ///
@@ -333,7 +334,7 @@ impl Registry {
     }
 
     /// Returns a second handle to the same queue, for another thread. It duplicates the epoll
-    /// descriptor; the queue is closed when its `Poll` and every `Registry` are dropped.
+    /// descriptor; the queue exists until the last duplicate is closed.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! An executable model of epoll: what each call does to the interest list and to the ready list.
 //!
 //! These are the rules of Linux (`fs/eventpoll.c`) for one thread. Left out are the locks, what
-//! happens to wakeups while another thread polls, and `EPOLLEXCLUSIVE`. `src/tests/model.rs` makes
+//! happens to wakeups while another thread polls, `EPOLLEXCLUSIVE`, and some errors. `src/tests/model.rs` makes
 //! the same random calls to this model and to the kernel and compares what they report: tokens,
 //! bits and order.
 

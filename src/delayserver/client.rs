@@ -143,7 +143,7 @@ impl Client {
         self.deadline = deadline;
     }
 
-    /// How many bytes may be read: the input is at most one request long.
+    /// How many bytes may be read: the input is at most as long as the longest request.
     fn room(&self, limits: &Limits) -> usize {
         limits.head.saturating_sub(self.input.len())
     }

@@ -48,7 +48,7 @@ pub fn http_date(now: SystemTime) -> String {
     date + " GMT"
 }
 
-/// Appends the last two digits. (Each answer has a date, and `format!` would take five times as
+/// Appends the last two digits. (Each answer has a date, and `format!` takes several times as
 /// long.)
 fn push_digits(text: &mut String, number: u64) {
     for digit in [number / 10 % 10, number % 10] {

@@ -13,13 +13,13 @@
 //! | send | room to write | `Limits::send` | close |
 //! | close | the client to close too, after the last answer | `Limits::close` | close |
 //!
-//! Requests on one connection are answered in order. Besides the request that it answers, the
-//! server buffers at most one more from the same client; the rest of the input waits in the kernel.
-//! So a client makes the server hold at most 16 KiB.
+//! Requests on one connection are answered in order. The server buffers at most `Limits::head`
+//! bytes of a client's input; the rest waits in the kernel. With the answer, a client makes the
+//! server hold at most 16 KiB.
 //!
 //! A client that closes its connection during the delay looks like one that has only shut down its
-//! sending side and still reads. So its answer is sent when it is due; the reset that comes back
-//! ends the connection. A reset during the delay ends it at once.
+//! sending side and still reads. So its answer is sent when it is due, and then the connection
+//! is closed. A reset during the delay ends it at once.
 
 pub(crate) mod client;
 pub(crate) mod date;
@@ -118,7 +118,8 @@ impl DelayServer {
     }
 
     /// Serves until a [stopper](DelayServer::stopper) wakes it. Writes a line to `log` for each
-    /// request: its number since the start, the delay, the message, and the client's address.
+    /// valid request when its delay begins: its number since the start, the delay, the message, and
+    /// the client's address.
     ///
     /// # Errors
     ///
@@ -191,8 +192,8 @@ impl DelayServer {
         Ok(())
     }
 
-    /// Without free descriptors, memory or registrations, the connection that cannot be accepted
-    /// keeps the listener readable, and the loop would spin.
+    /// Without free descriptors or memory, the connection that cannot be accepted keeps the
+    /// listener readable, and the loop would spin.
     fn pause_accepting(&mut self) {
         self.wait_for_connections(Interest::from(0));
         let resume = Instant::now().checked_add(self.limits.pause);

@@ -128,7 +128,7 @@ impl Timeline {
     }
 }
 
-/// Returns seconds, in 9 columns.
+/// Returns seconds, in 9 columns (10 from 1,000 s on).
 pub fn seconds(time: Duration) -> String {
     format!("{:7.3} s", time.as_secs_f64())
 }

@@ -17,6 +17,7 @@ use std::ptr;
 // The columns of the table.
 const NEW_INPUT: &str = "new input while old is unread";
 const PARTIAL_READ: &str = "we read a part";
+const READ_LETS_MORE_IN: &str = "we read a part, and more was waiting for room";
 const OUR_WRITE: &str = "we write";
 const PEER_READS: &str = "the peer reads a little";
 const PEER_DRAINS: &str = "the peer drains our full buffer";
@@ -84,6 +85,9 @@ fn a_tcp_stream_has_an_edge_for_input_and_when_a_full_buffer_gets_room() {
     // The buffers hold more than one drain finds: TCP moves the rest on while the peer reads.
     let drain_theirs = || while drain(&mut &theirs) > 0 {};
     cell(PEER_DRAINS, &ours, drain_theirs, IN | OUT);
+    let filled = fill(&mut &theirs);
+    let read_half = || read(&ours, filled / 2);
+    cell(READ_LETS_MORE_IN, &ours, read_half, IN | OUT);
 }
 
 #[test]
@@ -140,9 +144,20 @@ fn a_terminal_has_an_edge_for_each_line_and_when_its_output_moves() {
     await_bits(&ours, IN);
     cell(NEW_INPUT, &ours, || write(&theirs, b"two\n"), IN | OUT);
     cell(PARTIAL_READ, &ours, || read(&ours, 1), NONE);
+    drain(&mut &theirs);
+    let type_half_a_line = || {
+        write(&theirs, b"half");
+        await_bits(&theirs, IN); // its echo
+    };
+    cell("half a line", &ours, type_half_a_line, NONE);
     cell(OUR_WRITE, &ours, || write(&ours, b"ab"), IN | OUT);
     await_bits(&theirs, IN);
     cell(PEER_READS, &ours, || read(&theirs, 1), IN | OUT);
+    drain(&mut &theirs);
+    write(&ours, &[b'a'; 200]);
+    await_bits(&theirs, IN);
+    cell("the peer leaves 199", &ours, || read(&theirs, 1), NONE);
+    cell("the peer leaves 99", &ours, || read(&theirs, 100), IN | OUT);
     fill(&mut &ours);
     let drain_theirs = || while drain(&mut &theirs) > 0 {};
     cell(PEER_DRAINS, &ours, drain_theirs, IN | OUT);
@@ -161,6 +176,9 @@ fn a_pseudoterminal_master_has_an_edge_for_output_and_when_its_input_moves() {
     while (&ours).write(b"a line\n").is_ok() {}
     let drain_theirs = || while drain(&mut &theirs) > 0 {};
     cell(PEER_DRAINS, &ours, drain_theirs, IN | OUT);
+    fill(&mut &theirs);
+    let read_what_fits = || read(&ours, 4000);
+    cell(READ_LETS_MORE_IN, &ours, read_what_fits, IN | OUT);
 }
 
 fn eventfd(flags: i32) -> File {

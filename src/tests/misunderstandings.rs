@@ -13,9 +13,10 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt;
 use std::os::raw::c_void;
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Sender};
@@ -374,7 +375,7 @@ fn one_event_can_wake_two_threads_of_one_instance_if_level_triggered() {
 }
 
 #[test]
-fn one_edge_or_one_shot_wakes_one_of_two_threads_of_one_instance() {
+fn one_edge_or_one_shot_is_returned_to_one_of_two_threads_of_one_instance() {
     for mode in [EPOLLET, EPOLLONESHOT] {
         assert_one_of_two_threads_wakes(EPOLLIN | mode);
     }
@@ -499,6 +500,33 @@ fn a_udp_socket_reported_as_write_closed_sends_again() {
     let revived = UdpSocket::bind(address).unwrap();
     ours.send(b"again").unwrap();
     assert_eq!(revived.recv(&mut [0; 10]).unwrap(), 5);
+}
+
+#[test]
+fn a_udp_socket_can_have_datagrams_after_the_error_that_a_read_returns() {
+    let ours = UdpSocket::bind("127.0.0.1:0").unwrap();
+    ours.set_nonblocking(true).unwrap();
+    let theirs = UdpSocket::bind("127.0.0.1:0").unwrap();
+    ours.connect(theirs.local_addr().unwrap()).unwrap();
+    theirs.send_to(b"a", ours.local_addr().unwrap()).unwrap();
+    drop(theirs);
+    ours.send(b"a").unwrap();
+    await_bits(&ours, EPOLLERR);
+    let error = ours.recv(&mut [0; 10]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    assert_eq!(ours.recv(&mut [0; 10]).unwrap(), 1);
+}
+
+#[test]
+fn an_unconnected_unix_datagram_socket_is_writable_though_its_receiver_is_full() {
+    let name = format!("epollet-full-{}", std::process::id());
+    let receiver = SocketAddr::from_abstract_name(name).unwrap();
+    let _full = UnixDatagram::bind_addr(&receiver).unwrap();
+    let ours = UnixDatagram::unbound().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    let error = (0..1_000_000).find_map(|_| ours.send_to_addr(b"a", &receiver).err());
+    assert_eq!(error.unwrap().kind(), ErrorKind::WouldBlock);
+    assert_eq!(ready_bits(&mut queue_with(&ours, EPOLLOUT)), EPOLLOUT);
 }
 
 #[test]
