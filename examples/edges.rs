@@ -135,8 +135,8 @@ fn main() -> io::Result<()> {
         let cells = row.cells.map(|cell| format!("{cell:9}")).concat();
         println!("{}", format!("{:18}{cells}", row.name).trim_end());
     }
-    println!("\nTakeaway: for these sources, except the periodic timer, new input is a new edge,");
-    println!("even while old input is unread; so is room in a full buffer. The rest differs.");
+    println!("\nTakeaway: here, new input is a new edge, even while old input is unread, except");
+    println!("for the periodic timer. So is room in a full buffer. The rest differs.");
     Ok(())
 }
 

@@ -34,7 +34,8 @@ pub const EPOLL_CTL_MOD: i32 = 3;
 /// Readable. For example: there is data, end of file, or a connection to accept; the process of
 /// this `pidfd` has exited.
 pub const EPOLLIN: i32 = 0x1;
-/// Priority data, such as TCP's out-of-band byte, which is read with `MSG_OOB`.
+/// Priority data, such as TCP's out-of-band byte, which is read with `MSG_OOB`; or a change, of
+/// some files in `/proc` and `/sys`.
 pub const EPOLLPRI: i32 = 0x2;
 /// Writable. For example: there is room to write (TCP reports it when about a third of the send
 /// buffer is free), or a non-blocking connect has finished.
@@ -118,8 +119,9 @@ impl Event {
     /// file, a connection to accept, or priority data.
     ///
     /// End of file on an empty pipe sets neither bit: see
-    /// [`is_read_closed`](Event::is_read_closed). If there is only priority data, an ordinary read
-    /// returns `WouldBlock`, and can lose the byte: see [`is_priority`](Event::is_priority).
+    /// [`is_read_closed`](Event::is_read_closed). If a socket has only an out-of-band byte, an
+    /// ordinary read returns `WouldBlock`, and can lose the byte: see
+    /// [`is_priority`](Event::is_priority).
     pub fn is_readable(&self) -> bool {
         self.has(EPOLLIN | EPOLLPRI)
     }
@@ -130,8 +132,8 @@ impl Event {
         self.has(EPOLLOUT)
     }
 
-    /// Returns true for `EPOLLPRI`: there is priority data, such as TCP's out-of-band byte. Read
-    /// that byte with `recv` and `MSG_OOB`, before an ordinary read.
+    /// Returns true for `EPOLLPRI`: usually, there is priority data, such as TCP's out-of-band
+    /// byte. Read that byte with `recv` and `MSG_OOB`, before an ordinary read.
     pub fn is_priority(&self) -> bool {
         self.has(EPOLLPRI)
     }
@@ -143,10 +145,10 @@ impl Event {
         self.has(EPOLLERR)
     }
 
-    /// Returns true for `EPOLLHUP`, and for `EPOLLIN` with `EPOLLRDHUP`: after the data that is
-    /// still unread, expect end of file or an error.
+    /// Returns true for `EPOLLHUP`, and for `EPOLLIN` with `EPOLLRDHUP`: usually, end of file or an
+    /// error follows the data that is still unread.
     pub fn is_read_closed(&self) -> bool {
-        // A hang-up, or the peer has shut down its sending side (the kernel reports RDHUP with IN).
+        // A hang-up, or this direction was shut down (the kernel reports RDHUP with IN).
         self.has(EPOLLHUP) || (self.has(EPOLLIN) && self.has(EPOLLRDHUP))
     }
 
@@ -154,8 +156,8 @@ impl Event {
     /// expect a write to fail. (Not on every source: after one error, a UDP socket can send again,
     /// and a pseudoterminal master that is hung up can be written to.)
     pub fn is_write_closed(&self) -> bool {
-        // A hang-up, or an error is pending, or the read end of this pipe is closed (ERR alone, if
-        // OUT is not in the interest).
+        // A hang-up, or an error is pending, or the read end of this pipe is closed (ERR, alone or
+        // with OUT).
         self.has(EPOLLHUP)
             || (self.has(EPOLLOUT) && self.has(EPOLLERR))
             || self.bits() == EPOLLERR as u32

@@ -146,7 +146,7 @@ impl Poll {
     }
 
     /// Sleeps until a source is ready, then fills `events` with at most `events.capacity()` events.
-    /// Calls [`epoll_wait(2)`] once, and again after a signal.
+    /// Calls [`epoll_wait(2)`], and calls it again after a signal.
     ///
     /// `events` is cleared first. `Ok(())` without events means that the timeout elapsed. Events
     /// that do not fit come first in the next call; the kernel takes ready sources in turn, so a
@@ -258,7 +258,7 @@ impl Registry {
     /// | `EEXIST` | `AlreadyExists` | `source` is already registered; use [`reregister`](Registry::reregister) to change it |
     /// | `EPERM` | `PermissionDenied` | a kind of file that does not support epoll: most regular files, a directory, `/dev/null` |
     /// | `EBADF` | | the descriptor of `source` is not open, or was opened with `O_PATH` |
-    /// | `EINVAL` | `InvalidInput` | `source` is the queue itself, or too many nested queues contain it; `EPOLLEXCLUSIVE` with bits that it cannot be combined with, or with another queue as the source |
+    /// | `EINVAL` | `InvalidInput` | `source` is the queue itself, or too many paths lead to it through nested queues; `EPOLLEXCLUSIVE` with bits that it cannot be combined with, or with another queue as the source |
     /// | `ELOOP` | | a cycle of queues, or queues nested more than 5 deep |
     /// | `ENOSPC` | `StorageFull` | `/proc/sys/fs/epoll/max_user_watches` is reached |
     /// | `ENOMEM` | `OutOfMemory` | the kernel has no memory left |

@@ -14,8 +14,8 @@
 //! | close | the client to close too, after the last answer | `Limits::close` | close |
 //!
 //! Requests on one connection are answered in order. The server buffers at most `Limits::head`
-//! bytes of a client's input; the rest waits in the kernel. With the answer, a client makes the
-//! server hold at most 16 KiB.
+//! bytes of a client's input; the rest waits in the kernel. With the answer, the server holds at
+//! most 16 KiB for a client that waits.
 //!
 //! A client that closes its connection during the delay looks like one that has only shut down its
 //! sending side and still reads. So its answer is sent when it is due, and then the connection

@@ -4,7 +4,9 @@
 //! `READABLE | WRITABLE | EDGE`.
 
 use super::common::*;
-use crate::ffi::{self, EFD_CLOEXEC, EFD_NONBLOCK, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP};
+use crate::ffi::{
+    self, EFD_CLOEXEC, EFD_NONBLOCK, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP,
+};
 use crate::{Events, Interest, Poll};
 use std::cell::RefCell;
 use std::fs::File;
@@ -13,6 +15,8 @@ use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::raw::c_long;
 use std::ptr;
+use std::sync::mpsc;
+use std::thread;
 
 // The columns of the table.
 const NEW_INPUT: &str = "new input while old is unread";
@@ -56,6 +60,33 @@ fn the_read_end_of_a_pipe_has_an_edge_for_each_write() {
     write(&theirs, b"ab");
     cell(NEW_INPUT, &ours, || write(&theirs, b"c"), IN);
     cell(PARTIAL_READ, &ours, || read(&ours, 1), NONE);
+}
+
+#[test]
+fn a_pipe_has_no_edge_while_its_writer_sleeps_in_one_large_write() {
+    const F_GETPIPE_SZ: i32 = 1032;
+    let (ours, theirs) = pipe();
+    // SAFETY: no pointer.
+    let capacity = unsafe { c::fcntl(ours.as_raw_fd(), F_GETPIPE_SZ) } as usize;
+    let path = format!("/proc/self/fd/{}", theirs.as_raw_fd());
+    let mut theirs = File::options().write(true).open(path).unwrap(); // This one is blocking.
+    let mut poll = queue_with(&ours, EPOLLIN | EPOLLET);
+    thread::scope(|scope| {
+        let (tell, told) = mpsc::channel();
+        scope.spawn(move || {
+            tell.send(stat()).unwrap();
+            theirs.write_all(&vec![0; capacity * 2]).unwrap();
+        });
+        let writer = told.recv().unwrap();
+        assert_eq!(await_events(&mut poll)[0].bits() as i32, EPOLLIN);
+        await_state(&writer, 'S');
+        ready_now(&mut poll);
+        read(&ours, capacity / 2);
+        await_state(&writer, 'S');
+        assert_eq!(ready_bits(&mut poll), 0, "the pipe is full again");
+        read(&ours, capacity);
+        assert_eq!(await_events(&mut poll)[0].bits() as i32, EPOLLIN);
+    });
 }
 
 #[test]

@@ -277,12 +277,6 @@ fn interrupt<T: Send>(poll: impl FnOnce() -> T + Send, end: impl FnOnce()) -> T 
     })
 }
 
-/// Returns the file in /proc that tells the state of this thread.
-fn stat() -> PathBuf {
-    let thread = fs::read_link("/proc/thread-self").unwrap();
-    PathBuf::from("/proc").join(thread).join("stat")
-}
-
 #[test]
 fn a_signal_ends_epoll_wait_with_eintr_and_poll_waits_on() {
     let mut poll = Poll::new().unwrap();

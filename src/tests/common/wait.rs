@@ -1,7 +1,7 @@
 //! Waiting for conditions and for sleeping threads. No test waits for a fixed time instead.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
@@ -30,6 +30,12 @@ pub fn await_state(stat: impl AsRef<Path>, state: char) {
     });
 }
 
+/// Returns the file in /proc that tells the state of this thread.
+pub fn stat() -> PathBuf {
+    let thread = fs::read_link("/proc/thread-self").unwrap();
+    PathBuf::from("/proc").join(thread).join("stat")
+}
+
 /// Runs `sleep` on a new thread and returns when that thread sleeps.
 ///
 /// (Under valgrind a thread that waits for its turn sleeps, too. The tests pass there, but they may
@@ -40,11 +46,9 @@ pub fn spawn_asleep<'scope, T: Send + 'scope>(
 ) -> ScopedJoinHandle<'scope, T> {
     let (tell, told) = mpsc::channel();
     let sleeper = scope.spawn(move || {
-        tell.send(fs::read_link("/proc/thread-self").unwrap()) // PID/task/TID
-            .unwrap();
+        tell.send(stat()).unwrap();
         sleep()
     });
-    let thread = Path::new("/proc").join(told.recv().unwrap());
-    await_state(thread.join("stat"), 'S');
+    await_state(told.recv().unwrap(), 'S');
     sleeper
 }
