@@ -648,6 +648,18 @@ fn a_short_read_of_a_datagram_leaves_the_next_one_unreported() {
 }
 
 #[test]
+fn a_short_read_of_a_terminal_leaves_the_next_line_unreported() {
+    let (mut master, mut ours) = pseudoterminal();
+    master.write_all(b"one\ntwo\n").unwrap();
+    await_bits(&ours, EPOLLIN);
+    let mut poll = queue_with(&ours, EPOLLIN | EPOLLET);
+    assert_eq!(ready_bits(&mut poll), EPOLLIN);
+    assert_eq!(ours.read(&mut [0; 100]).unwrap(), 4);
+    assert_eq!(ready_bits(&mut poll), 0);
+    assert_eq!(ours.read(&mut [0; 100]).unwrap(), 4);
+}
+
+#[test]
 fn take_error_takes_the_error_that_the_read_would_return() {
     for (ask_first, expected) in [(true, None), (false, Some(ErrorKind::ConnectionReset))] {
         let (mut ours, theirs) = tcp_pair();
