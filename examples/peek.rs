@@ -12,8 +12,8 @@
 //! The kernel shows this in `/proc/PID/fdinfo/FD`, one line per registration. The line also has the
 //! inode of the file. If that is no longer the inode of the descriptor, the registration has
 //! outlived its descriptor, because a duplicate keeps the file open; or another process has made
-//! it, through a queue that both share. (Most files that exist only in the kernel, such as eventfds
-//! and timerfds, share one inode, so this cannot be detected while another of them has the number.)
+//! it, through a queue that both share. Most files that exist only in the kernel, such as eventfds
+//! and timerfds, share one inode, so this cannot be detected if another of them now has the number.
 //!
 //! Needs only `ffi.rs` and `poll.rs`.
 //!

@@ -1,4 +1,4 @@
-//! Many timers in one loop: a heap of deadlines, and the earliest of them is the timeout of `poll`.
+//! Many timers in one loop: a heap of deadlines; `poll` waits until the earliest.
 //! Then the same with a timerfd, which is finer.
 //!
 //! ```sh
@@ -17,8 +17,8 @@
 //! Change next:
 //! - Round down: pass `Some(Duration::from_millis(remaining.as_millis() as u64))`. The timers
 //!   expire on time, but count the polls.
-//! - Cancel timer 2 when timer 1 expires. A heap removes only its top cheaply: leave the entry where it
-//!   is, and skip it when its deadline comes.
+//! - Cancel timer 2 when timer 1 expires. A heap removes only its top cheaply: leave the entry
+//!   where it is, and skip it when its deadline comes.
 //! - Sleep for 5 ms after each poll, as a slow handler does. The timerfd does not help: while the
 //!   loop is busy, no timer expires.
 
@@ -94,8 +94,8 @@ fn main() -> io::Result<()> {
         "polls            {:<31}{}",
         with_timeout.polls, with_timerfd.polls
     );
-    println!("\nTakeaway: the earliest deadline is the timeout of poll, rounded up to 1 ms;");
-    println!("a timerfd is finer, for one more system call each time.");
+    println!("\nTakeaway: the timeout of poll is the time until the earliest deadline, rounded");
+    println!("up to milliseconds; a timerfd is finer, for one more system call each time.");
     Ok(())
 }
 

@@ -36,7 +36,8 @@
 //! To build on this, copy `ffi.rs` and `poll.rs` into your `src` and write `mod ffi; mod poll;`.
 //!
 //! This is not for production: it supports only Linux and Android, and has no runtime and no
-//! `async`. Use [mio] or [tokio] for those. Once you know this crate, you can read their source.
+//! `async`. For production, use [mio] or [tokio]. Once you know this crate, you can read their
+//! source.
 //!
 //! [mio]: https://docs.rs/mio
 //! [tokio]: https://docs.rs/tokio

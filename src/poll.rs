@@ -38,7 +38,7 @@ pub type Events = Vec<Event>;
 /// poll reports     IN  IN  IN       IN  IN        IN  IN            -   -
 /// ```
 ///
-/// Edge-triggered: after a change, one poll reports it, if it is still ready.
+/// Edge-triggered: after a change, one poll reports the source, if it is still ready.
 ///
 /// ```text
 ///                2 bytes arrive   1 is read   1 more arrives   both are read
@@ -52,12 +52,13 @@ pub type Events = Vec<Event>;
 ///
 /// **Starvation.** A source that is filled as fast as you read keeps its drain from ending, and the
 /// others wait. Give each source a budget of reads per event. Remember the edge-triggered sources
-/// that are not drained yet, because the kernel does not report them again until something changes.
+/// that are not drained yet.
 ///
-/// **What to do with an event.** If you read the source, read when the event [is readable], [read
+/// **What to do with an event.** If you want to read, do so when the event [is readable], [read
 /// closed] or [an error]. The result tells what is true now: 0 bytes mean end of file on a stream,
-/// an error tells what failed. A loop that checks only `is_readable` misses end of file on an empty
-/// pipe, which is `EPOLLHUP` without `EPOLLIN`; if the pipe is level-triggered, the loop spins.
+/// and an error tells what failed. A loop that checks only `is_readable` misses end of file on an
+/// empty pipe, which is `EPOLLHUP` without `EPOLLIN`; if the pipe is level-triggered, the loop
+/// spins.
 ///
 /// [is readable]: Event::is_readable
 /// [read closed]: Event::is_read_closed
@@ -146,7 +147,7 @@ impl Poll {
     }
 
     /// Sleeps until a source is ready, then fills `events` with at most `events.capacity()` events.
-    /// Calls [`epoll_wait(2)`], and calls it again after a signal.
+    /// Calls [`epoll_wait(2)`].
     ///
     /// `events` is cleared first. `Ok(())` without events means that the timeout elapsed. Events
     /// that do not fit come first in the next call; the kernel takes ready sources in turn, so a

@@ -15,12 +15,12 @@ Usage: cargo run                               5000 4000 3000 2000 1000 ms,
                                                given), other delays
        cargo run -- --help
 
-Without HOST, and if nothing listens on localhost:8080, it starts a delay server
-of its own. To start one in another terminal:
+Without HOST, if nothing listens on localhost:8080, the program starts its own
+delay server. To start one in another terminal:
 
        cargo run --example delayserver [ADDRESS:PORT]
 
-Exit code: 0 if every request was answered, 1 if one was not, 2 for wrong
+Exit code: 0 if every request was answered, 1 if any was not, 2 for wrong
 arguments.";
 
 pub struct Arguments {
