@@ -29,7 +29,7 @@ impl Server {
     /// Connects to the server. Blocks, as in the chapter.
     pub fn connect(&mut self) -> io::Result<TcpStream> {
         match self.address {
-            Some(address) => TcpStream::connect(address),
+            Some(address) => TcpStream::connect(address).map_err(advised),
             None => self.connect_first(),
         }
     }
@@ -71,6 +71,17 @@ impl Drop for Server {
             let _ = stopper.wake();
             let _ = thread.join();
         }
+    }
+}
+
+/// Adds what to do to an error after the first connection.
+fn advised(error: io::Error) -> io::Error {
+    const EMFILE: i32 = 24;
+    match error.raw_os_error() {
+        Some(EMFILE) => io::Error::other(format!(
+            "{error}\nEach request needs a descriptor. Raise the limit: ulimit -n 4096"
+        )),
+        _ => error,
     }
 }
 

@@ -537,6 +537,24 @@ fn a_reset_fails_one_request_and_the_others_continue() {
 }
 
 #[test]
+fn a_request_without_a_descriptor_fails_and_it_says_how_to_raise_the_limit() {
+    let address = delay_server().to_string();
+    let mut limited = Command::new("sh");
+    limited.args([
+        "-c",
+        "ulimit -n 10 && exec \"$0\" \"$@\"",
+        PROGRAM,
+        &address,
+    ]);
+    let output = limited.args(["10"; 20]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let expected = "failed: Too many open files (os error 24)
+           Each request needs a descriptor. Raise the limit: ulimit -n 4096\n";
+    assert!(stdout(&output).contains(expected), "{output:?}");
+    assert!(!last_line(&output).starts_with("0 of"), "{output:?}");
+}
+
+#[test]
 fn an_answer_that_is_cut_off_fails() {
     let why = failure_in_the_middle(|stream, path| match is_odd(path) {
         true => send(stream, "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nreq"),
