@@ -31,7 +31,8 @@ pub type Events = Vec<Event>;
 /// # Level-triggered and edge-triggered
 ///
 /// A source is level-triggered unless you add [`Interest::EDGE`]. Level-triggered: every poll that
-/// has room for it reports it for as long as it is ready.
+/// has room for it reports it for as long as it is ready. (For the exception, see
+/// [`EPOLLEXCLUSIVE`](ffi::EPOLLEXCLUSIVE).)
 ///
 /// ```text
 ///                2 bytes arrive   1 is read   1 more arrives   both are read

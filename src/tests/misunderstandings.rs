@@ -450,6 +450,20 @@ fn exclusive_does_not_balance_between_two_idle_instances() {
 }
 
 #[test]
+fn an_exclusive_source_is_not_reported_by_an_instance_that_was_not_woken() {
+    let (ours, mut theirs) = unix_pair();
+    let interest = EPOLLIN | EPOLLEXCLUSIVE;
+    let [mut first, mut second] = [(); 2].map(|()| queue_with(&ours, interest));
+    thread::scope(|scope| {
+        let sleeper = spawn_asleep(scope, || await_events(&mut first)[0].bits() as i32);
+        theirs.write_all(b"a").unwrap();
+        assert_eq!(sleeper.join().unwrap(), EPOLLIN);
+    });
+    assert_eq!(ready_bits(&mut second), 0, "though the byte is unread");
+    assert_eq!(ready_bits(&mut first), EPOLLIN);
+}
+
+#[test]
 fn exclusive_makes_every_instance_ready_if_no_thread_sleeps_in_one() {
     let (ours, mut theirs) = unix_pair();
     let interest = EPOLLIN | EPOLLEXCLUSIVE;
