@@ -53,9 +53,9 @@ pub const EPOLLRDHUP: i32 = 0x2000;
 
 // epoll_ctl(2): how to report it
 /// If this source is registered in several epoll instances with this bit and a thread sleeps in
-/// each, a new connection or new data wakes at least one thread instead of all. The
-/// instances of the others do not report it. (If none sleeps, each instance reports it. A close by
-/// the peer can wake all.)
+/// each, a new connection or new data wakes at least one thread instead of all. Instances that were
+/// not woken do not report it. (If no thread sleeps, each instance reports it. A close by the peer
+/// can wake all.)
 pub const EPOLLEXCLUSIVE: i32 = 1 << 28;
 /// One-shot: report once, then disable the registration until `EPOLL_CTL_MOD`.
 pub const EPOLLONESHOT: i32 = 1 << 30;

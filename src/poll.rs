@@ -55,15 +55,15 @@ pub type Events = Vec<Event>;
 /// others wait. Give each source a budget of reads per event. Remember the edge-triggered sources
 /// that are not drained yet.
 ///
-/// **What to do with an event.** If you want to read, do so when the event [is readable], [read
-/// closed] or [an error]. The result tells what is true now: 0 bytes mean end of file on a stream,
-/// and an error tells what failed. A loop that checks only `is_readable` misses end of file on an
-/// empty pipe, which is `EPOLLHUP` without `EPOLLIN`; if the pipe is level-triggered, the loop
-/// spins.
+/// **What to do with an event.** If you want to read, do so when [`is_readable`],
+/// [`is_read_closed`] or [`is_error`] is true. The result tells what is true now: 0 bytes mean end
+/// of file on a stream, and an error tells what failed. A loop that checks only `is_readable`
+/// misses end of file on an empty pipe, which is `EPOLLHUP` without `EPOLLIN`; if the pipe is
+/// level-triggered, the loop spins.
 ///
-/// [is readable]: Event::is_readable
-/// [read closed]: Event::is_read_closed
-/// [an error]: Event::is_error
+/// [`is_readable`]: Event::is_readable
+/// [`is_read_closed`]: Event::is_read_closed
+/// [`is_error`]: Event::is_error
 ///
 /// # The kernel's rules
 ///
@@ -80,8 +80,8 @@ pub type Events = Vec<Event>;
 /// poll         sleep until the ready list is not empty; while there is room, take its head:
 ///              ask the source what is ready now; keep the bits in the interest, and ERR and HUP;
 ///              if none are left: no event. Otherwise report the bits with the token, and then
-///              one-shot: disable it; edge-triggered: done; level-triggered: set it aside
-///              at the end, put those set aside at the tail of the ready list
+///              one-shot: disable it; edge-triggered: done; level-triggered: set it aside.
+///              Finally, put those set aside at the tail of the ready list
 /// ```
 ///
 /// # Examples
@@ -401,8 +401,8 @@ impl AsRawFd for Registry {
 /// ```
 ///
 /// `EPOLLEXCLUSIVE` has no name here: the kernel rejects it together with `EPOLLRDHUP`, which
-/// `READABLE` contains. Register a listener that several queues share with
-/// `ffi::EPOLLIN | ffi::EPOLLEXCLUSIVE`.
+/// `READABLE` contains. Use `ffi::EPOLLIN | ffi::EPOLLEXCLUSIVE` to register a listener that
+/// several queues share.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Interest(i32);
 

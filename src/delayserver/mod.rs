@@ -8,14 +8,14 @@
 //!
 //! | state | waits for | deadline | at the deadline |
 //! |---|---|---|---|
-//! | receive | a request | `Limits::receive` | 408, or close if nothing has arrived |
+//! | receive | a request | `Limits::receive` | 408, or drop the connection if nothing has arrived |
 //! | delay | the time to answer | the delay | send |
-//! | send | room to write | `Limits::send` | close |
-//! | close | the client to close too, after the last answer | `Limits::close` | close |
+//! | send | room to write | `Limits::send` | drop the connection |
+//! | close | the client to close too, after the last answer | `Limits::close` | drop the connection |
 //!
 //! Requests on one connection are answered in order. The server buffers at most `Limits::head`
-//! bytes of a client's input; the rest waits in the kernel. With the answer, the server holds at
-//! most 16 KiB for a client that waits.
+//! bytes of a client's input; the rest waits in the kernel. Including the answer, the server holds
+//! at most 16 KiB for a client that waits.
 //!
 //! A client that closes its connection during the delay looks like one that has only shut down its
 //! sending side and still reads. So its answer is sent when it is due, and then the connection
