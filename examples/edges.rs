@@ -67,7 +67,7 @@ impl Row {
         poll.registry().register(source, 0, interest)?;
         let cells = Default::default();
         let mut row = Row { name, poll, cells };
-        row.quiet()?; // Registering a source that is ready is an edge too.
+        row.quiet()?; // A ready source is reported after `register` too.
         Ok(row)
     }
 

@@ -104,7 +104,7 @@ fn main() -> io::Result<()> {
     })?;
     println!("\nsleeps: how often the four threads went to sleep. Four per connection: all woke");
     println!("up, and the kernel put most back to sleep. One per connection: one woke up.");
-    println!("in vain: wakeups that poll returned, with nothing left to accept.");
+    println!("in vain: events that poll returned, with nothing left to accept.");
     println!("\nTakeaway: a shared listener wakes every queue; EPOLLEXCLUSIVE wakes only a few");
     println!("and favors one; with SO_REUSEPORT, each queue has its own listener.");
     Ok(())

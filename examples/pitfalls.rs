@@ -5,7 +5,7 @@
 //! ```
 //!
 //! You see a reader that misses data, a drain that does not end, a loop that spins, a client that
-//! is disconnected by an event for another one, and a source that can no longer be deregistered.
+//! is disconnected by an event for another one, and a source that its duplicate cannot deregister.
 //! A sixth mistake has its own lesson, `fair`: draining one fast producer starves the other
 //! sources.
 //!

@@ -1,7 +1,7 @@
 //! Reference pages about epoll: its terms, its rules, and what follows from them in practice.
 //!
-//! There is no code in this module. Each fact is shown by a test in `src/tests/`, and the pages
-//! name the tests.
+//! There is no code in this module. Most facts about epoll are shown by tests in `src/tests/`,
+//! which the pages name. Those about other systems and io_uring are not.
 //!
 //! | page | question |
 //! |---|---|

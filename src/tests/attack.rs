@@ -291,7 +291,6 @@ fn a_thousand_random_delays_are_kept_and_no_answer_is_lost_swapped_or_early() {
     random_schedule(100, 10, 60);
 }
 
-/// CI runs this alone, because it depends on the machine.
 #[test]
 #[ignore = "measures time: run it alone, on a machine that has nothing else to do"]
 fn half_of_five_thousand_answers_are_less_than_50_ms_late() {

@@ -250,7 +250,7 @@ fn start(timer: &File, interval: c_long) {
 }
 
 #[test]
-fn a_one_shot_timer_has_an_edge_for_each_start() {
+fn a_timer_that_expires_once_has_an_edge_for_each_start() {
     let timer = timer(0);
     cell("started again", &timer, || start(&timer, 0), IN);
 }

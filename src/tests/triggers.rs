@@ -1,7 +1,7 @@
 //! When a source is reported again: level-triggered, edge-triggered, one-shot, exclusive.
 
 use super::common::*;
-use crate::ffi::{self, EFD_CLOEXEC, EFD_NONBLOCK};
+use crate::ffi::{self, EFD_CLOEXEC, EFD_NONBLOCK, EPOLLERR};
 use crate::ffi::{EPOLLET, EPOLLEXCLUSIVE, EPOLLHUP, EPOLLIN, EPOLLONESHOT, EPOLLOUT, EPOLLRDHUP};
 use crate::{Interest, Poll, Waker};
 use std::fs::File;
@@ -324,7 +324,7 @@ fn a_close_wakes_every_thread_with_exclusive_too() {
 }
 
 #[test]
-fn exclusive_goes_with_in_out_and_edge_alone() {
+fn exclusive_goes_with_in_out_err_hup_and_edge_but_not_with_rdhup_pri_or_one_shot() {
     let (ours, _theirs) = unix_pair();
     let poll = Poll::new().unwrap();
     for refused in [Interest::READABLE, Interest::PRIORITY, Interest::ONESHOT] {
@@ -334,7 +334,7 @@ fn exclusive_goes_with_in_out_and_edge_alone() {
             .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{refused:?}");
     }
-    let taken = EPOLLIN | EPOLLOUT | EPOLLET | EPOLLEXCLUSIVE;
+    let taken = EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLET | EPOLLEXCLUSIVE;
     poll.registry().register(&ours, 1, taken).unwrap();
     for changed in [taken, EPOLLIN] {
         let error = poll.registry().reregister(&ours, 1, changed).unwrap_err();
