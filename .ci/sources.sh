@@ -39,6 +39,7 @@ package() {
 # The README's program, and a program in the shape of the book's, on the two files.
 copy() {
     rustc --edition "$1" -D warnings --test --emit metadata -o "$work/book" src/tests/book.rs
+    rustc -o "$work/one_file" examples/one_file.rs # as the README says, without cargo
     new_crate "$1" env
     cd "$work/copy-$1"
     cargo fmt --check
