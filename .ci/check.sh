@@ -49,6 +49,11 @@ cargo_test() {
     wait $!
 }
 
+# test_program TARGET: builds a target's tests, and prints the path of the program.
+test_program() {
+    cargo test "$@" --no-run 2>&1 | sed -n 's/.*(\(target[^)]*\))$/\1/p'
+}
+
 # expect FILE TEXT: the file has to contain the text.
 expect() {
     grep -qF -- "$2" "$1" || {

@@ -4,7 +4,7 @@ under_valgrind() {
     # valgrind runs one thread at a time. Without fair scheduling a waiting thread may starve.
     local tests memcheck=(valgrind --fair-sched=yes --error-exitcode=9 --leak-check=full
         --errors-for-leak-kinds=definite --track-fds=yes)
-    tests=$(library_tests)
+    tests=$(test_program --lib)
     # Left out: tests that need a large number of operations to show their fact.
     "${memcheck[@]}" "$tests" --test-threads=1 --skip thousand --skip five_hundred 2>&1 | tee "$work/valgrind.log"
     expect "$work/valgrind.log" "test result: ok."
@@ -12,11 +12,6 @@ under_valgrind() {
     alone "${memcheck[@]}" target/debug/epollet 2>&1 | tee "$work/valgrind.log"
     expect "$work/valgrind.log" "5 of 5 answered"
     no_descriptor_left "$work/valgrind.log"
-}
-
-# Prints the path of the library's test program.
-library_tests() {
-    cargo test --lib --no-run 2>&1 | sed -n 's/.*(\(target[^)]*\))$/\1/p'
 }
 
 # valgrind lists the descriptors that are open at the end; those that this program opened have a stack.

@@ -33,13 +33,12 @@ package() {
         fail "this does not belong in the package"
     fi
     [ "$(cargo tree --edges all | wc -l)" -eq 1 ] || fail "a dependency"
+    rustc -o "$work/one_file" examples/one_file.rs # as the README says, without cargo
 }
 
-# copy EDITION: the two files and the README's program in a new crate.
-# The README's program, and a program in the shape of the book's, on the two files.
+# copy EDITION: the README's program and one in the shape of the book's build on the two files.
 copy() {
     rustc --edition "$1" -D warnings --test --emit metadata -o "$work/book" src/tests/book.rs
-    rustc -o "$work/one_file" examples/one_file.rs # as the README says, without cargo
     new_crate "$1" env
     cd "$work/copy-$1"
     cargo fmt --check

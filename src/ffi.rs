@@ -34,7 +34,7 @@ pub const EPOLL_CTL_MOD: i32 = 3;
 /// Readable. For example: there is data, end of file, or a connection to accept; the process of
 /// this `pidfd` has exited.
 pub const EPOLLIN: i32 = 0x1;
-/// Priority data, such as TCP's out-of-band byte, which is read with `MSG_OOB`; or a change, of
+/// Priority data, such as TCP's out-of-band byte, which is read with `MSG_OOB`; or a change to
 /// some files in `/proc` and `/sys`.
 pub const EPOLLPRI: i32 = 0x2;
 /// Writable. For example: there is room to write (TCP reports it when about a third of the send

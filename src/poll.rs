@@ -240,9 +240,9 @@ impl AsRawFd for Poll {
 ///
 /// # Non-blocking
 ///
-/// Make each source non-blocking (except standard input: see the page `practice`). A drain usually
-/// ends with a call that would block. And readiness is only a hint: by the time you read, another
-/// thread may have read first.
+/// Make each source non-blocking (except standard input: see the page `practice` of the guide). A
+/// drain usually ends with a call that would block. And readiness is only a hint: by the time you
+/// read, another thread may have read first.
 #[derive(Debug)]
 pub struct Registry(OwnedFd);
 

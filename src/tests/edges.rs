@@ -62,12 +62,18 @@ fn the_read_end_of_a_pipe_has_an_edge_for_each_write() {
     cell(PARTIAL_READ, &ours, || read(&ours, 1), NONE);
 }
 
+/// Returns the number of bytes that fit in a pipe.
+fn capacity(pipe: &File) -> usize {
+    const F_GETPIPE_SZ: i32 = 1032;
+    // SAFETY: no pointer.
+    let capacity = unsafe { c::fcntl(pipe.as_raw_fd(), F_GETPIPE_SZ) };
+    usize::try_from(capacity).unwrap()
+}
+
 #[test]
 fn a_pipe_has_no_edge_while_its_writer_sleeps_in_one_large_write() {
-    const F_GETPIPE_SZ: i32 = 1032;
     let (ours, theirs) = pipe();
-    // SAFETY: no pointer.
-    let capacity = unsafe { c::fcntl(ours.as_raw_fd(), F_GETPIPE_SZ) } as usize;
+    let capacity = capacity(&ours);
     let path = format!("/proc/self/fd/{}", theirs.as_raw_fd());
     let mut theirs = File::options().write(true).open(path).unwrap(); // This one is blocking.
     let mut poll = queue_with(&ours, EPOLLIN | EPOLLET);
@@ -94,6 +100,17 @@ fn the_write_end_of_a_pipe_has_an_edge_when_a_full_pipe_gets_room() {
     let (theirs, ours) = pipe();
     cell(OUR_WRITE, &ours, || write(&ours, b"ab"), NONE);
     cell(PEER_READS, &ours, || read(&theirs, 1), NONE);
+    drain(&mut &theirs);
+    fill(&mut &ours);
+    let page = capacity(&ours) / 16; // A pipe has 16 pages.
+    let read_almost_a_page = || read(&theirs, page - 1);
+    cell(
+        "the first page is not free",
+        &ours,
+        read_almost_a_page,
+        NONE,
+    );
+    cell("it is free", &ours, || read(&theirs, 1), OUT);
     fill(&mut &ours);
     let drain_theirs = || assert!(drain(&mut &theirs) > 0);
     cell(PEER_DRAINS, &ours, drain_theirs, OUT);

@@ -11,8 +11,7 @@ use crate::{Events, Interest, Poll, Waker};
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsRawFd;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::raw::c_void;
 use std::os::unix::fs::OpenOptionsExt;
@@ -553,7 +552,7 @@ fn a_fifo_that_is_hung_up_can_be_opened_for_writing_again() {
 
 #[test]
 fn a_fifo_reads_end_of_file_before_its_first_writer_without_a_hang_up() {
-    let path = fifo("first-writer");
+    let path = fifo();
     let mut options = OpenOptions::new();
     let mut reader = options
         .read(true)
@@ -564,7 +563,7 @@ fn a_fifo_reads_end_of_file_before_its_first_writer_without_a_hang_up() {
     assert_eq!(reader.read(&mut [0]).unwrap(), 0);
     assert_eq!(ready_bits(&mut poll), 0);
     let writer = OpenOptions::new().write(true).open(&path).unwrap();
-    fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    fs::remove_file(path).unwrap();
     let empty = reader.read(&mut [0]).unwrap_err();
     assert_eq!(empty.kind(), ErrorKind::WouldBlock);
     drop(writer);

@@ -9,68 +9,39 @@ use epollet::{Interest, Poll, Waker};
 use std::fs::{self, File};
 use std::io::{self, BufRead, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd};
-use std::os::raw::{c_int, c_long, c_uint};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::raw::c_long;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::panic::{self, AssertUnwindSafe};
 use std::process::Command;
 use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
-
-static TURN: Mutex<()> = Mutex::new(());
-
-fn take_turn() -> MutexGuard<'static, ()> {
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Runs `test` in a child process, for at most `LONG`.
-fn in_child(test: impl FnOnce()) {
-    unsafe extern "C" {
-        fn alarm(seconds: c_uint) -> c_uint;
-    }
-    let mut status = -1;
-    // SAFETY: the child runs a copy of this thread alone, and ends without returning. The kernel
-    // writes an int.
-    unsafe {
-        let pid = c::fork();
-        if pid == 0 {
-            alarm(LONG.as_secs() as c_uint);
-            let result = panic::catch_unwind(AssertUnwindSafe(test));
-            c::_exit(result.is_err().into());
-        }
-        assert_eq!(c::waitpid(pid, &mut status, 0), pid);
-    }
-    assert_eq!(status, 0, "the child has failed (see above)");
-}
 
 #[test]
 fn a_failed_accept_leaves_the_listener_readable_and_edge_forgets_it() {
-    const RLIMIT_NOFILE: i32 = 7;
-    const EMFILE: i32 = 24;
-    let _turn = take_turn();
     in_child(|| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let mut level = queue_with(&listener, EPOLLIN);
         let mut edge = queue_with(&listener, EPOLLIN | EPOLLET);
-        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let connect = || TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let _client = connect();
         let spare = File::open("/dev/null").unwrap();
         // The lowest free number is the limit, so there is no room for one more.
-        let limit = [spare.try_clone().unwrap().as_raw_fd() as _; 2];
-        // SAFETY: the kernel reads a `struct rlimit`.
-        assert_eq!(unsafe { c::setrlimit(RLIMIT_NOFILE, limit.as_ptr()) }, 0);
+        limit_descriptors(spare.try_clone().unwrap().as_raw_fd() as _);
 
         assert_eq!(await_events(&mut level)[0].bits() as i32, EPOLLIN);
         assert_eq!(ready_bits(&mut edge), EPOLLIN);
         let accept = || listener.accept().map(|_| ());
-        assert_eq!(accept().unwrap_err().raw_os_error(), Some(EMFILE));
+        assert_eq!(os_code(accept()), EMFILE);
         assert_eq!(ready_bits(&mut level), EPOLLIN, "a loop on level spins");
         assert_eq!(ready_bits(&mut edge), 0, "a loop on edge sleeps");
         drop(spare);
         assert_eq!(ready_bits(&mut edge), 0, "and sleeps on when there is room");
+        let next = connect();
+        assert_eq!(await_events(&mut edge)[0].bits() as i32, EPOLLIN);
+        drop(next);
         accept().expect("the connection has waited");
     });
 }
@@ -91,7 +62,7 @@ fn field<'a>(line: &'a str, name: &str) -> &'a str {
 
 #[test]
 fn fdinfo_shows_the_interest_list() {
-    let _turn = take_turn();
+    let _turn = TURN.lock();
     let (ours, mut theirs) = unix_pair();
     let mut poll = Poll::new().unwrap();
     assert_eq!(interest_list(&poll), [""; 0]);
@@ -117,7 +88,7 @@ fn fdinfo_shows_the_interest_list() {
 
 #[test]
 fn a_dropped_waker_stays_registered_while_a_child_is_between_fork_and_exec() {
-    let _turn = take_turn();
+    let _turn = TURN.lock();
     let mut poll = Poll::new().unwrap();
     let waker = Waker::new(poll.registry(), 9).unwrap();
     let (mut ours, theirs) = UnixStream::pair().unwrap(); // Both block.
@@ -145,6 +116,22 @@ fn a_dropped_waker_stays_registered_while_a_child_is_between_fork_and_exec() {
     );
 }
 
+#[test]
+fn a_program_that_keeps_a_dropped_source_keeps_it_registered() {
+    let _turn = TURN.lock();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let poll = queue_with(&ours, EPOLLIN);
+    // `cat` has it as its standard input. In this process it is closed now.
+    let mut child = Command::new("cat")
+        .stdin(OwnedFd::from(ours))
+        .spawn()
+        .unwrap();
+    assert_eq!(interest_list(&poll).len(), 1);
+    drop(theirs); // end of file
+    assert!(child.wait().unwrap().success());
+    assert_eq!(interest_list(&poll), [""; 0]);
+}
+
 static EVENTFD: AtomicI32 = AtomicI32::new(-1);
 
 /// A handler may do very little: signal-safety(7) allows `write`.
@@ -153,6 +140,8 @@ extern "C" fn wake(_signal: i32) {
     // SAFETY: the eventfd is open for as long as the handler is installed.
     unsafe { c::write(EVENTFD.load(Ordering::Relaxed), one.as_ptr().cast(), 8) };
 }
+
+const SIGALRM: i32 = 14;
 
 /// Sends this process a `SIGALRM` in 10 milliseconds.
 fn start_alarm() {
@@ -166,8 +155,6 @@ fn start_alarm() {
 
 #[test]
 fn a_signal_handler_that_writes_to_the_eventfd_of_a_waker_ends_the_sleep() {
-    const SIGALRM: i32 = 14;
-    let _turn = take_turn();
     in_child(|| {
         let mut poll = Poll::new().unwrap();
         let waker = Waker::new(poll.registry(), 9).unwrap();
@@ -181,10 +168,8 @@ fn a_signal_handler_that_writes_to_the_eventfd_of_a_waker_ends_the_sleep() {
 
 #[test]
 fn a_blocked_signal_ends_the_sleep_through_a_signalfd() {
-    const SIGALRM: i32 = 14;
     const SIG_BLOCK: i32 = 0;
     const SFD_NONBLOCK_CLOEXEC: i32 = 0o2004000;
-    let _turn = take_turn();
     in_child(|| {
         let mut mask = [0_u64; 16]; // sigset_t
         mask[0] = 1 << (SIGALRM - 1);
@@ -205,7 +190,6 @@ fn a_blocked_signal_ends_the_sleep_through_a_signalfd() {
 
 #[test]
 fn lines_in_the_buffer_of_standard_input_are_not_reported() {
-    let _turn = take_turn();
     in_child(|| {
         let (reader, mut writer) = pipe();
         // SAFETY: both are open; this process is alone with its standard input.
@@ -221,28 +205,23 @@ fn lines_in_the_buffer_of_standard_input_are_not_reported() {
     });
 }
 
-unsafe extern "C" {
-    fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
-}
-
 fn flags(source: &impl AsRawFd) -> i32 {
     const F_GETFL: i32 = 3;
     // SAFETY: no pointer.
-    unsafe { fcntl(source.as_raw_fd(), F_GETFL) }
+    unsafe { c::fcntl(source.as_raw_fd(), F_GETFL) }
 }
 
 #[test]
 fn non_blocking_mode_set_by_one_process_holds_for_all_that_share_the_description() {
     const F_SETFL: i32 = 4;
     const O_NONBLOCK: i32 = 0o4000;
-    let _turn = take_turn();
     let (reader, _writer) = UnixStream::pair().unwrap();
     assert_eq!(flags(&reader) & O_NONBLOCK, 0);
     in_child(|| {
         let non_blocking = flags(&reader) | O_NONBLOCK;
         // SAFETY: no pointer.
         assert_eq!(
-            unsafe { fcntl(reader.as_raw_fd(), F_SETFL, non_blocking) },
+            unsafe { c::fcntl(reader.as_raw_fd(), F_SETFL, non_blocking) },
             0
         );
     });

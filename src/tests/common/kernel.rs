@@ -51,7 +51,6 @@ pub mod c {
         pub fn getrlimit(resource: c_int, limit: *mut c_ulong) -> c_int;
         pub fn inotify_add_watch(fd: c_int, path: *const c_char, mask: u32) -> c_int;
         pub fn inotify_init1(flags: c_int) -> c_int;
-        pub fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
         pub fn kill(pid: c_int, signal: c_int) -> c_int;
         pub fn listen(fd: c_int, backlog: c_int) -> c_int;
         pub fn mkfifo(path: *const c_char, mode: c_uint) -> c_int;

@@ -2,7 +2,7 @@
 
 use super::kernel::{CLOEXEC, NONBLOCK, c, owned_fd};
 use std::ffi::{CStr, CString, c_void};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -90,11 +90,9 @@ pub fn pseudoterminal() -> (File, File) {
     (File::from(master), terminal.open(name).unwrap())
 }
 
-/// Returns a FIFO in an empty directory of its own, which the caller removes.
-pub fn fifo(name: &str) -> PathBuf {
-    let directory = env::temp_dir().join(format!("epollet-{name}-{}", process::id()));
-    fs::create_dir(&directory).unwrap();
-    let path = directory.join("fifo");
+/// Returns the path of a new FIFO, which the caller removes.
+pub fn fifo() -> PathBuf {
+    let path = env::temp_dir().join(format!("epollet-fifo-{}", process::id()));
     let c_path = CString::new(path.as_os_str().as_bytes()).unwrap();
     // SAFETY: the path ends in a zero byte.
     assert_eq!(unsafe { c::mkfifo(c_path.as_ptr(), 0o600) }, 0);
