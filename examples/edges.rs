@@ -99,7 +99,7 @@ impl Row {
 }
 
 fn names(bits: u32) -> String {
-    let names = format!("{:?}", Interest::from(bits as i32));
+    let names = format!("{:?}", Interest::from(bits));
     names.replace("EPOLL", "").replace(" |", "")
 }
 

@@ -68,7 +68,7 @@ fn serve(
 struct Share {
     name: &'static str,
     listeners: Vec<TcpListener>,
-    interest: i32,
+    interest: u32,
 }
 
 struct Counts {

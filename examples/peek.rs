@@ -102,8 +102,8 @@ impl Registration {
 
     /// The names of the bits without `EPOLL`. ERR and HUP, which every interest has, are left out.
     fn interest(&self) -> String {
-        let always = (ffi::EPOLLERR | ffi::EPOLLHUP) as u32;
-        let names = format!("{:?}", Interest::from((self.interest & !always) as i32));
+        let always = ffi::EPOLLERR | ffi::EPOLLHUP;
+        let names = format!("{:?}", Interest::from(self.interest & !always));
         let names = names.replace("EPOLL", "");
         if self.interest & always == 0 {
             return names + " (disabled)"; // after a one-shot report

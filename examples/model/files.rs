@@ -42,7 +42,7 @@ pub struct Stream {
 
 impl Kind {
     /// What an eventfd or a stream is ready for. For a queue see [`Kernel`].
-    pub fn ready(&self) -> i32 {
+    pub fn ready(&self) -> u32 {
         match self {
             Kind::Eventfd(count) => {
                 let readable = if *count > 0 { EPOLLIN } else { 0 };

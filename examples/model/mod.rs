@@ -17,7 +17,7 @@ use std::io::ErrorKind;
 type Result = std::result::Result<(), ErrorKind>;
 
 /// Bits of an interest that say how to report, not what.
-const MODES: i32 = EPOLLET | EPOLLONESHOT;
+const MODES: u32 = EPOLLET | EPOLLONESHOT;
 
 /// The part of the kernel that matters to epoll. Queues and files are identified by their index.
 #[derive(Default)]
@@ -36,7 +36,7 @@ pub struct Queue {
 pub struct Registration {
     pub key: Key,
     pub token: usize,
-    pub interest: i32,
+    pub interest: u32,
 }
 
 /// What tells one registration from another: its queue, the open file description, and the number
@@ -52,7 +52,7 @@ pub struct Key {
 impl Kernel {
     /// `EPOLL_CTL_ADD`: the source is asked at once. From now on it notifies this registration,
     /// before the older ones.
-    pub fn register(&mut self, key: Key, token: usize, interest: i32) -> Result {
+    pub fn register(&mut self, key: Key, token: usize, interest: u32) -> Result {
         if self.find(key).is_some() {
             return Err(ErrorKind::AlreadyExists);
         }
@@ -68,7 +68,7 @@ impl Kernel {
 
     /// `EPOLL_CTL_MOD`: the source is asked at once. What is on the ready list stays where it is,
     /// even if it does not match the new interest.
-    pub fn reregister(&mut self, key: Key, token: usize, interest: i32) -> Result {
+    pub fn reregister(&mut self, key: Key, token: usize, interest: u32) -> Result {
         let registration = self.find(key).ok_or(ErrorKind::NotFound)?;
         registration.token = token;
         registration.interest = interest | EPOLLERR | EPOLLHUP;
@@ -89,7 +89,7 @@ impl Kernel {
 
     /// A file calls this when its state changes. `bits` say what may be possible now; 0 means
     /// anything.
-    pub fn wake(&mut self, file: usize, bits: i32) {
+    pub fn wake(&mut self, file: usize, bits: u32) {
         for key in self.files[file].wait_queue.clone() {
             let interest = self.registration(key).interest;
             let disabled = interest & !MODES == 0; // after a one-shot report
@@ -103,7 +103,7 @@ impl Kernel {
 
     /// `epoll_wait`: returns tokens and bits. What is on the ready list may be ready; the source
     /// says whether it is, and what for.
-    pub fn poll(&mut self, queue: usize, capacity: usize) -> Vec<(usize, i32)> {
+    pub fn poll(&mut self, queue: usize, capacity: usize) -> Vec<(usize, u32)> {
         let mut events = Vec::new();
         let mut again = VecDeque::new();
         let mut taken = std::mem::take(&mut self.queues[queue].ready_list);
@@ -145,7 +145,7 @@ impl Kernel {
     }
 
     /// Asks a source what it is ready for. Only what is in the interest counts.
-    fn ask(&mut self, key: Key) -> i32 {
+    fn ask(&mut self, key: Key) -> u32 {
         let bits = match self.files[key.file].kind {
             Kind::Queue(inner) => self.ready_queue(inner),
             ref kind => kind.ready(),
@@ -155,7 +155,7 @@ impl Kernel {
 
     /// A queue is readable if a registration on its ready list is ready. Those before it on the
     /// list are not ready, and are taken off.
-    fn ready_queue(&mut self, queue: usize) -> i32 {
+    fn ready_queue(&mut self, queue: usize) -> u32 {
         while let Some(&key) = self.queues[queue].ready_list.front() {
             if self.ask(key) != 0 {
                 return EPOLLIN;

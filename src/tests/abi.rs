@@ -4,9 +4,9 @@ use crate::ffi::*;
 use crate::{Event, Interest, Poll, Registry, Waker};
 use std::mem::{align_of, size_of};
 
-fn event(bits: i32) -> Event {
+fn event(bits: u32) -> Event {
     Event {
-        events: bits as u32,
+        events: bits,
         data: 4,
     }
 }
@@ -27,7 +27,7 @@ fn events_lie_in_a_row_as_the_kernel_writes_them() {
     let events = [event(EPOLLIN), event(EPOLLOUT)];
     let stride = &events[1] as *const Event as usize - &events[0] as *const Event as usize;
     assert_eq!(stride, size_of::<Event>());
-    assert_eq!((events[0].token(), events[1].bits()), (4, EPOLLOUT as u32));
+    assert_eq!((events[0].token(), events[1].bits()), (4, EPOLLOUT));
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn each_bit_has_the_number_of_the_kernel_and_is_printed_by_name() {
         (EPOLLONESHOT, 0x4000_0000, "EPOLLONESHOT"),
         (EPOLLET, 0x8000_0000, "EPOLLET"),
     ] {
-        assert_eq!(bit as u32, number);
+        assert_eq!(bit, number);
         assert_eq!(format!("{:?}", Interest::from(bit)), name);
         let text = format!("Event {{ token: 4, events: {name} }}");
         assert_eq!(format!("{:?}", event(bit)), text);
@@ -99,7 +99,7 @@ fn interest_is_a_set_of_bits_printed_by_name() {
 }
 
 /// In the order readable, writable, priority, error, read closed, write closed.
-fn predicates(bits: i32) -> [bool; 6] {
+fn predicates(bits: u32) -> [bool; 6] {
     let event = event(bits);
     [
         event.is_readable(),

@@ -26,21 +26,21 @@ const OUR_WRITE: &str = "we write";
 const PEER_READS: &str = "the peer reads a little";
 const PEER_DRAINS: &str = "the peer drains our full buffer";
 
-const NONE: i32 = 0;
-const IN: i32 = EPOLLIN;
-const OUT: i32 = EPOLLOUT;
+const NONE: u32 = 0;
+const IN: u32 = EPOLLIN;
+const OUT: u32 = EPOLLOUT;
 
 /// Registers `source` and takes the first report, which tells what was ready before. Then acts and
 /// compares what the next poll reports.
 #[track_caller]
-fn cell(column: &str, source: &impl AsFd, act: impl FnOnce(), expected: i32) {
+fn cell(column: &str, source: &impl AsFd, act: impl FnOnce(), expected: u32) {
     let all = Interest::READABLE | Interest::WRITABLE | Interest::EDGE;
     let mut poll = queue_with(source, all);
     ready_now(&mut poll);
     act();
     let reported = match expected {
         NONE => ready_bits(&mut poll),
-        _ => await_events(&mut poll)[0].bits() as i32,
+        _ => await_events(&mut poll)[0].bits(),
     };
     let (reported, expected) = (Interest::from(reported), Interest::from(expected));
     assert_eq!(reported, expected, "{column}");
@@ -84,14 +84,14 @@ fn a_pipe_has_no_edge_while_its_writer_sleeps_in_one_large_write() {
             theirs.write_all(&vec![0; capacity * 2]).unwrap();
         });
         let writer = told.recv().unwrap();
-        assert_eq!(await_events(&mut poll)[0].bits() as i32, EPOLLIN);
+        assert_eq!(await_events(&mut poll)[0].bits(), EPOLLIN);
         await_state(&writer, 'S');
         ready_now(&mut poll);
         read(&ours, capacity / 2);
         await_state(&writer, 'S');
         assert_eq!(ready_bits(&mut poll), 0, "the pipe is full again");
         read(&ours, capacity);
-        assert_eq!(await_events(&mut poll)[0].bits() as i32, EPOLLIN);
+        assert_eq!(await_events(&mut poll)[0].bits(), EPOLLIN);
     });
 }
 

@@ -18,33 +18,33 @@ use std::{env, thread};
 
 /// In the order in which the README lists them.
 const LESSONS: [&str; 18] = [
-    "bare",
-    "triggers",
-    "lists",
+    "02_bare",
+    "03_triggers",
+    "04_lists",
     "edges",
-    "pitfalls",
-    "fair",
-    "echo_server",
-    "chat",
-    "connect",
-    "timers",
-    "any_fd",
-    "stdin",
-    "workers",
-    "reactor",
-    "async_await",
+    "06_pitfalls",
+    "09_fair",
+    "05_echo_server",
+    "08_chat",
+    "07_connect",
+    "10_timers",
+    "11_any_fd",
+    "12_stdin",
+    "14_workers",
+    "15_reactor",
+    "16_async_await",
     "herd",
     "peek",
-    "threads_vs_epoll",
+    "01_steps",
 ];
 
 /// Lessons that need the model, the delay server, or paths of their own.
 const NEED_MORE: [&str; 5] = [
-    "bare",
-    "lists",
-    "reactor",
-    "async_await",
-    "threads_vs_epoll",
+    "02_bare",
+    "04_lists",
+    "15_reactor",
+    "16_async_await",
+    "01_steps",
 ];
 
 /// Examples that are not lessons.

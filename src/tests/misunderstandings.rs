@@ -77,7 +77,7 @@ fn a_level_triggered_write_interest_ends_every_sleep() {
     let mut poll = queue_with(&ours, Interest::READABLE | Interest::WRITABLE);
     for _ in 0..100 {
         let events = await_events(&mut poll);
-        assert_eq!(events[0].bits() as i32, EPOLLOUT, "and nothing to read");
+        assert_eq!(events[0].bits(), EPOLLOUT, "and nothing to read");
     }
     poll.registry()
         .reregister(&ours, 1, Interest::READABLE)
@@ -103,7 +103,7 @@ fn the_end_of_a_pipe_is_a_hang_up_without_epollin() {
     let mut poll = queue_with(&reader, Interest::READABLE);
     drop(writer);
     let event = ready_now(&mut poll)[0];
-    assert_eq!(event.bits() as i32, EPOLLHUP);
+    assert_eq!(event.bits(), EPOLLHUP);
     assert!(!event.is_readable() && event.is_read_closed());
     assert_eq!(reader.read(&mut [0]).unwrap(), 0, "the end of file");
 }
@@ -164,7 +164,7 @@ fn a_second_register_fails_and_changes_nothing() {
     assert_eq!(twice.kind(), ErrorKind::AlreadyExists);
     let events = ready_now(&mut poll);
     assert_eq!((events[0].token(), events.len()), (1, 1));
-    assert_eq!(events[0].bits() as i32, EPOLLOUT);
+    assert_eq!(events[0].bits(), EPOLLOUT);
 }
 
 #[test]
@@ -374,7 +374,7 @@ fn one_edge_or_one_shot_is_returned_to_one_of_two_threads_of_one_instance() {
     }
 }
 
-fn assert_one_of_two_threads_wakes(interest: i32) {
+fn assert_one_of_two_threads_wakes(interest: u32) {
     let (ours, mut theirs) = unix_pair();
     let poll = queue_with(&ours, interest);
     let stop = Poll::new().unwrap();
@@ -454,7 +454,7 @@ fn an_exclusive_source_is_not_reported_by_an_instance_that_was_not_woken() {
     let interest = EPOLLIN | EPOLLEXCLUSIVE;
     let [mut first, mut second] = [(); 2].map(|()| queue_with(&ours, interest));
     thread::scope(|scope| {
-        let sleeper = spawn_asleep(scope, || await_events(&mut first)[0].bits() as i32);
+        let sleeper = spawn_asleep(scope, || await_events(&mut first)[0].bits());
         theirs.write_all(b"a").unwrap();
         assert_eq!(sleeper.join().unwrap(), EPOLLIN);
     });
@@ -478,13 +478,13 @@ fn a_socket_reported_as_hung_up_before_its_connect_connects() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let socket = tcp_socket();
     let event = ready_now(&mut queue_with(&socket, EPOLLOUT))[0];
-    assert_eq!(event.bits() as i32, EPOLLOUT | EPOLLHUP);
+    assert_eq!(event.bits(), EPOLLOUT | EPOLLHUP);
     assert!(event.is_writable() && event.is_read_closed() && event.is_write_closed());
     let address = sockaddr_in(listener.local_addr().unwrap());
     // SAFETY: the address is 16 bytes long.
     unsafe { c::connect(socket.as_raw_fd(), address.as_ptr() as *const c_void, 16) };
     assert_eq!(
-        await_events(&mut queue_with(&socket, EPOLLOUT))[0].bits() as i32,
+        await_events(&mut queue_with(&socket, EPOLLOUT))[0].bits(),
         EPOLLOUT
     );
     (&socket).write_all(b"a").unwrap();
@@ -500,7 +500,7 @@ fn a_udp_socket_reported_as_write_closed_sends_again() {
     ours.send(b"a").unwrap();
     await_bits(&ours, EPOLLERR);
     let event = ready_now(&mut queue_with(&ours, EPOLLOUT))[0];
-    assert_eq!(event.bits() as i32, EPOLLOUT | EPOLLERR);
+    assert_eq!(event.bits(), EPOLLOUT | EPOLLERR);
     assert!(event.is_write_closed());
     let error = ours.send(b"a").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
@@ -587,7 +587,7 @@ fn a_pseudoterminal_that_is_hung_up_can_be_opened_again() {
     let mut terminal = options.open(path).unwrap();
     assert_eq!(ready_bits(&mut poll), 0, "the hang-up is over");
     terminal.write_all(b"a").unwrap();
-    assert_eq!(await_events(&mut poll)[0].bits() as i32, EPOLLIN);
+    assert_eq!(await_events(&mut poll)[0].bits(), EPOLLIN);
     drop(terminal);
     await_bits(&master, EPOLLHUP);
     master.write_all(b"a").unwrap();
@@ -618,7 +618,7 @@ fn rdhup_is_also_our_own_shutdown_and_bytes_can_be_read_after_it() {
     let (mut ours, mut theirs) = tcp_pair();
     ours.shutdown(Shutdown::Read).unwrap();
     let event = ready_now(&mut queue_with(&ours, Interest::READABLE))[0];
-    assert_eq!(event.bits() as i32, EPOLLIN | EPOLLRDHUP);
+    assert_eq!(event.bits(), EPOLLIN | EPOLLRDHUP);
     assert!(event.is_read_closed());
     assert_eq!(ours.read(&mut [0]).unwrap(), 0);
     theirs.write_all(b"late").unwrap();

@@ -94,8 +94,8 @@ enum Step {
     Queue(QueueNumber, Slot),
     Duplicate(Slot, Slot),
     Close(Slot),
-    Register(QueueNumber, Slot, Token, i32),
-    Reregister(QueueNumber, Slot, Token, i32),
+    Register(QueueNumber, Slot, Token, u32),
+    Reregister(QueueNumber, Slot, Token, u32),
     Deregister(QueueNumber, Slot),
     Write(Slot, u64),
     Read(Slot),
@@ -162,7 +162,7 @@ impl Random {
         self.below(SLOTS) as usize
     }
 
-    fn interest(&mut self) -> i32 {
+    fn interest(&mut self) -> u32 {
         let mut interest = 0;
         for (bit, one_in) in [
             (EPOLLIN, 2),
@@ -436,9 +436,7 @@ impl World {
                 let poll = &mut self.polls[queue];
                 poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
                 let model = self.model.poll(queue, capacity);
-                let real = events
-                    .iter()
-                    .map(|event| (event.token(), event.bits() as i32));
+                let real = events.iter().map(|event| (event.token(), event.bits()));
                 return same(step, named(real), named(model));
             }
             Step::InterestList(queue) => {
@@ -493,7 +491,7 @@ fn same<T: PartialEq + fmt::Debug>(step: Step, kernel: T, model: T) -> Result<()
     ))
 }
 
-fn named(events: impl IntoIterator<Item = (usize, i32)>) -> Vec<(usize, Interest)> {
+fn named(events: impl IntoIterator<Item = (usize, u32)>) -> Vec<(usize, Interest)> {
     let events = events.into_iter();
     events.map(|(token, bits)| (token, bits.into())).collect()
 }
@@ -507,7 +505,7 @@ fn interest_list(poll: &Poll) -> Vec<String> {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let events = u32::from_str_radix(fields[3], 16).unwrap();
         let token = u64::from_str_radix(fields[5], 16).unwrap();
-        let interest = Interest::from(events as i32);
+        let interest = Interest::from(events);
         list.push(format!("fd {} {token} {interest:?}", fields[1]));
     }
     list.sort();

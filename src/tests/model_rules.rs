@@ -181,7 +181,7 @@ const RULES: [(&str, &str, &str); 57] = [
     (
         "to ask a queue takes what is not ready from its ready list",
         "            if self.ask(key) != 0 {\n                return EPOLLIN;\n            }\n            self.queues[queue].ready_list.pop_front();\n        }\n        0",
-        "            if self.ask(key) != 0 {\n                return EPOLLIN;\n            }\n            return self.queues[queue].ready_list.clone().into_iter().any(|key| self.ask(key) != 0) as i32;\n        }\n        0",
+        "            if self.ask(key) != 0 {\n                return EPOLLIN;\n            }\n            return self.queues[queue].ready_list.clone().into_iter().any(|key| self.ask(key) != 0) as u32;\n        }\n        0",
     ),
     (
         "a queue that is asked keeps on its ready list what is ready",

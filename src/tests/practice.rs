@@ -31,7 +31,7 @@ fn a_failed_accept_leaves_the_listener_readable_and_edge_forgets_it() {
         // The lowest free number is the limit, so there is no room for one more.
         limit_descriptors(spare.try_clone().unwrap().as_raw_fd() as _);
 
-        assert_eq!(await_events(&mut level)[0].bits() as i32, EPOLLIN);
+        assert_eq!(await_events(&mut level)[0].bits(), EPOLLIN);
         assert_eq!(ready_bits(&mut edge), EPOLLIN);
         let accept = || listener.accept().map(|_| ());
         assert_eq!(os_code(accept()), EMFILE);
@@ -40,7 +40,7 @@ fn a_failed_accept_leaves_the_listener_readable_and_edge_forgets_it() {
         drop(spare);
         assert_eq!(ready_bits(&mut edge), 0, "and sleeps on when there is room");
         let next = connect();
-        assert_eq!(await_events(&mut edge)[0].bits() as i32, EPOLLIN);
+        assert_eq!(await_events(&mut edge)[0].bits(), EPOLLIN);
         drop(next);
         accept().expect("the connection has waited");
     });

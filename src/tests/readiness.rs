@@ -8,7 +8,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 
-const ALL: i32 = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI;
+const ALL: u32 = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI;
 
 #[test]
 fn a_connected_socket_with_nothing_to_read_is_writable() {
@@ -70,7 +70,7 @@ fn a_connection_that_waits_makes_a_listener_readable() {
     let mut poll = queue_with(&listener, Interest::READABLE);
     assert_eq!(ready_bits(&mut poll), 0);
     let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    assert_eq!(await_events(&mut poll)[0].bits() as i32, EPOLLIN);
+    assert_eq!(await_events(&mut poll)[0].bits(), EPOLLIN);
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn a_half_close_gives_rdhup_with_data_still_to_read() {
     theirs.shutdown(Shutdown::Write).unwrap();
     await_bits(&ours, EPOLLRDHUP);
     let event = await_events(&mut queue_with(&ours, ALL))[0];
-    assert_eq!(event.bits() as i32, EPOLLIN | EPOLLOUT | EPOLLRDHUP);
+    assert_eq!(event.bits(), EPOLLIN | EPOLLOUT | EPOLLRDHUP);
     assert!(event.is_read_closed() && !event.is_write_closed());
     assert_eq!(drain(&mut ours), 10);
     ours.write_all(b"an answer all the same").unwrap();
@@ -91,7 +91,7 @@ fn without_rdhup_in_the_interest_a_half_close_is_just_readable() {
     let (mut ours, theirs) = tcp_pair();
     theirs.shutdown(Shutdown::Write).unwrap();
     let event = await_events(&mut queue_with(&ours, EPOLLIN))[0];
-    assert_eq!(event.bits() as i32, EPOLLIN);
+    assert_eq!(event.bits(), EPOLLIN);
     assert!(!event.is_read_closed());
     assert_eq!(ours.read(&mut [0]).unwrap(), 0, "the read tells");
 }
@@ -103,10 +103,7 @@ fn both_directions_shut_down_give_hup() {
     theirs.shutdown(Shutdown::Write).unwrap();
     await_bits(&ours, EPOLLHUP);
     let event = await_events(&mut queue_with(&ours, ALL))[0];
-    assert_eq!(
-        event.bits() as i32,
-        EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLHUP
-    );
+    assert_eq!(event.bits(), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLHUP);
     assert!(event.is_read_closed() && event.is_write_closed() && !event.is_error());
 }
 
@@ -127,10 +124,7 @@ fn a_reset_gives_err_and_take_error_says_why() {
     await_bits(&theirs, EPOLLIN);
     drop(theirs); // Closed with something unread: the kernel sends a reset.
     let event = await_events(&mut queue_with(&ours, Interest::READABLE))[0];
-    assert_eq!(
-        event.bits() as i32,
-        EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP
-    );
+    assert_eq!(event.bits(), EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP);
     assert!(event.is_error() && event.is_read_closed() && event.is_write_closed());
     let error = ours.take_error().unwrap().expect("SO_ERROR is set");
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
@@ -179,7 +173,7 @@ fn a_non_blocking_connect_is_writable_when_it_is_established() {
     let socket = tcp_socket();
     connect(&socket, listener.local_addr().unwrap());
     let event = await_events(&mut queue_with(&socket, Interest::WRITABLE))[0];
-    assert_eq!(event.bits() as i32, EPOLLOUT);
+    assert_eq!(event.bits(), EPOLLOUT);
     assert!(socket.take_error().unwrap().is_none());
     assert_eq!(socket.peer_addr().unwrap(), listener.local_addr().unwrap());
 }
@@ -190,7 +184,7 @@ fn a_refused_non_blocking_connect_is_writable_with_an_error() {
     let socket = tcp_socket();
     connect(&socket, silent.local_addr().unwrap());
     let event = await_events(&mut queue_with(&socket, Interest::WRITABLE))[0];
-    assert_eq!(event.bits() as i32, EPOLLOUT | EPOLLERR | EPOLLHUP);
+    assert_eq!(event.bits(), EPOLLOUT | EPOLLERR | EPOLLHUP);
     let error = socket.take_error().unwrap().expect("SO_ERROR is set");
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
 }
@@ -228,7 +222,7 @@ fn the_reader_of_a_pipe_gone_is_err() {
     let mut poll = queue_with(&writer, EPOLLOUT);
     drop(reader);
     let event = ready_now(&mut poll)[0];
-    assert_eq!(event.bits() as i32, EPOLLOUT | EPOLLERR);
+    assert_eq!(event.bits(), EPOLLOUT | EPOLLERR);
     assert!(event.is_write_closed());
     assert_eq!(
         writer.write(b"x").unwrap_err().kind(),
@@ -244,7 +238,7 @@ fn the_reader_of_a_full_pipe_gone_is_err_alone() {
     assert_eq!(ready_bits(&mut poll), 0);
     drop(reader);
     let event = ready_now(&mut poll)[0];
-    assert_eq!(event.bits() as i32, EPOLLERR);
+    assert_eq!(event.bits(), EPOLLERR);
     assert!(event.is_write_closed());
 }
 
@@ -263,7 +257,7 @@ fn out_of_band_data_is_priority() {
     };
     assert_eq!(sent, 1);
     let event = await_events(&mut queue_with(&ours, Interest::PRIORITY))[0];
-    assert_eq!(event.bits() as i32, EPOLLPRI);
+    assert_eq!(event.bits(), EPOLLPRI);
     assert!(event.is_priority() && event.is_readable());
 }
 
@@ -273,7 +267,7 @@ fn an_empty_datagram_is_something_to_read() {
     let theirs = UdpSocket::bind("127.0.0.1:0").unwrap();
     theirs.send_to(b"", ours.local_addr().unwrap()).unwrap();
     assert_eq!(
-        await_events(&mut queue_with(&ours, EPOLLIN))[0].bits() as i32,
+        await_events(&mut queue_with(&ours, EPOLLIN))[0].bits(),
         EPOLLIN
     );
     assert_eq!(ours.recv(&mut [0; 10]).unwrap(), 0);
@@ -293,7 +287,7 @@ fn an_icmp_error_is_err_on_a_connected_udp_socket() {
     assert_eq!(ready_bits(&mut poll), 0);
     ours.send(b"a").unwrap();
     let event = await_events(&mut poll)[0];
-    assert_eq!(event.bits() as i32, EPOLLERR);
+    assert_eq!(event.bits(), EPOLLERR);
     assert!(!event.is_readable(), "so read on errors, too");
     let error = ours.recv(&mut [0]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);

@@ -154,7 +154,7 @@ fn reregistering_replaces_token_and_interest() {
         .unwrap();
     let events = ready_now(&mut poll);
     assert_eq!(sorted_tokens(&events), [usize::MAX]);
-    assert_eq!(events[0].bits() as i32, EPOLLOUT, "and no longer EPOLLIN");
+    assert_eq!(events[0].bits(), EPOLLOUT, "and no longer EPOLLIN");
 }
 
 #[test]

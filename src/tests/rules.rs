@@ -8,7 +8,7 @@ use std::io::Write;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 
-const EDGE: i32 = EPOLLIN | EPOLLET;
+const EDGE: u32 = EPOLLIN | EPOLLET;
 
 /// Three socket pairs, registered with their index as token.
 struct Three {
@@ -17,7 +17,7 @@ struct Three {
 }
 
 impl Three {
-    fn new(interest: i32) -> Three {
+    fn new(interest: u32) -> Three {
         let (poll, pairs) = (
             Poll::new().unwrap(),
             [unix_pair(), unix_pair(), unix_pair()],

@@ -17,7 +17,7 @@ fn becomes_readable(source: &impl AsFd, act: impl FnOnce()) {
     let mut poll = queue_with(source, Interest::READABLE);
     assert_eq!(ready_bits(&mut poll), 0);
     act();
-    assert_eq!(await_events(&mut poll)[0].bits() as i32, EPOLLIN);
+    assert_eq!(await_events(&mut poll)[0].bits(), EPOLLIN);
 }
 
 #[test]

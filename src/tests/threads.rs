@@ -34,7 +34,7 @@ fn reregistering_a_ready_source_wakes_a_sleeping_poll() {
         registry.reregister(&ours, 2, EPOLLOUT).unwrap();
         let events = sleeper.join().unwrap();
         assert_eq!(sorted_tokens(&events), [2]);
-        assert_eq!(events[0].bits() as i32, EPOLLOUT);
+        assert_eq!(events[0].bits(), EPOLLOUT);
     });
 }
 
@@ -77,7 +77,7 @@ fn shutting_a_source_down_wakes_a_sleeping_poll() {
         let sleeper = spawn_asleep(scope, || await_events(&mut poll));
         ours.shutdown(Shutdown::Read).unwrap();
         let event = sleeper.join().unwrap()[0];
-        assert_eq!(event.bits() as i32, EPOLLIN | EPOLLRDHUP);
+        assert_eq!(event.bits(), EPOLLIN | EPOLLRDHUP);
     });
 }
 
@@ -95,7 +95,7 @@ fn another_thread_can_take_what_was_reported() {
 
 /// Two threads sleep in `epoll_wait` of one queue when a byte arrives, which neither reads. Returns
 /// the token that the first of them gets, and the token that the second gets after `wake`.
-fn tokens_of_two_threads(interest: i32, wake: impl FnOnce(&Waker)) -> [Token; 2] {
+fn tokens_of_two_threads(interest: u32, wake: impl FnOnce(&Waker)) -> [Token; 2] {
     let (ours, mut theirs) = unix_pair();
     let poll = queue_with(&ours, interest);
     let waker = Waker::new(poll.registry(), 2).unwrap();

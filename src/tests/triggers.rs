@@ -240,7 +240,7 @@ fn an_edge_triggered_event_carries_all_that_is_ready_not_only_what_is_new() {
 
 /// One source is registered with two queues, and a thread sleeps in `poll` of the first. Returns
 /// what the second reports after the source got ready and the first has reported it.
-fn second_queue_reports(interest: i32) -> i32 {
+fn second_queue_reports(interest: u32) -> u32 {
     let (ours, mut theirs) = unix_pair();
     let mut first = queue_with(&ours, interest);
     let mut second = queue_with(&ours, interest);
@@ -275,7 +275,7 @@ fn exclusive_reports_to_every_queue_if_no_thread_sleeps() {
 /// A listener is registered with the queues of two threads, which sleep when one client connects.
 /// Each thread ends with what its first `poll` reports. Returns how many of them are the listener;
 /// a thread that sleeps on is woken, once the other has ended.
-fn threads_that_a_client_wakes(interest: i32) -> usize {
+fn threads_that_a_client_wakes(interest: u32) -> usize {
     const WAKER: usize = 9;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut queues = [0, 1].map(|_| queue_with(&listener, interest));

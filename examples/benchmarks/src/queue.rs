@@ -338,6 +338,6 @@ impl Queue for Rustix {
 
 /// The bits that `Epollet` asks for are those of `Bare` and `Rustix`.
 const _: () = assert!(
-    (ffi::EPOLLIN | ffi::EPOLLRDHUP | ffi::EPOLLET) as u32 == READABLE_EDGE.bits()
+    ffi::EPOLLIN | ffi::EPOLLRDHUP | ffi::EPOLLET == READABLE_EDGE.bits()
         && Interest::READABLE.bits() == ffi::EPOLLIN | ffi::EPOLLRDHUP
 );

@@ -20,10 +20,10 @@ pub fn ready_now(poll: &mut Poll) -> Events {
 }
 
 /// Returns the bits that are there now for a queue with one source; 0 without an event.
-pub fn ready_bits(poll: &mut Poll) -> i32 {
+pub fn ready_bits(poll: &mut Poll) -> u32 {
     match ready_now(poll)[..] {
         [] => 0,
-        [event] => event.bits() as i32,
+        [event] => event.bits(),
         ref events => panic!("one source, but {events:?}"),
     }
 }
@@ -37,9 +37,9 @@ pub fn await_events(poll: &mut Poll) -> Events {
 }
 
 /// Waits until `source` is ready for all of `wanted`.
-pub fn await_bits(source: &impl AsFd, wanted: i32) {
+pub fn await_bits(source: &impl AsFd, wanted: u32) {
     let mut poll = queue_with(source, wanted);
-    while await_events(&mut poll)[0].bits() as i32 & wanted != wanted {}
+    while await_events(&mut poll)[0].bits() & wanted != wanted {}
 }
 
 /// Returns the tokens of `events` in ascending order.

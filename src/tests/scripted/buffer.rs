@@ -18,7 +18,7 @@ fn the_events_are_those_that_the_kernel_wrote() {
     let (_, result) = max_events(&mut events, Answer::Events(written));
     result.unwrap();
     let tokens: Vec<usize> = events.iter().map(|event| event.token()).collect();
-    let bits: Vec<i32> = events.iter().map(|event| event.bits() as i32).collect();
+    let bits: Vec<u32> = events.iter().map(|event| event.bits()).collect();
     assert_eq!(tokens, [0, 1, usize::MAX]);
     assert_eq!(bits, [EPOLLIN | EPOLLRDHUP, EPOLLOUT, EPOLLHUP]);
 }

@@ -125,7 +125,7 @@ fn a_waker_is_a_non_blocking_eventfd_registered_for_edges() {
         epfd: poll.as_raw_fd(),
         op: 1,
         fd: waker.as_fd().as_raw_fd(),
-        events: (EPOLLIN | EPOLLET) as u32,
+        events: EPOLLIN | EPOLLET,
         data: 9,
     };
     assert_eq!(calls, [eventfd, registered]);

@@ -40,7 +40,7 @@ pub enum Answer {
     /// Returns a new descriptor.
     Descriptor(OwnedFd),
     /// Writes events, as bits and data, and returns their number.
-    Events(Vec<(i32, u64)>),
+    Events(Vec<(u32, u64)>),
     /// Sets `errno` and returns -1.
     Error(c_int),
     /// Sleeps, sets `errno` to EINTR and returns -1.
@@ -108,10 +108,7 @@ pub unsafe fn epoll_wait(
     };
     assert!(reported.len() <= maxevents as usize, "they do not fit");
     for (index, &(bits, data)) in reported.iter().enumerate() {
-        let event = Event {
-            events: bits as u32,
-            data,
-        };
+        let event = Event { events: bits, data };
         // SAFETY: the caller says that there is room.
         unsafe { events.add(index).write(event) };
     }

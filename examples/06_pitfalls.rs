@@ -1,7 +1,7 @@
 //! Five classic mistakes with epoll: each is made, then corrected.
 //!
 //! ```sh
-//! cargo run --example pitfalls
+//! cargo run --example 06_pitfalls
 //! ```
 //!
 //! You see a reader that misses data, a drain that does not end, a loop that spins, a client that

@@ -1,7 +1,7 @@
 //! A pool of threads hands its results to the loop: first send, then wake.
 //!
 //! ```sh
-//! cargo run --example workers
+//! cargo run --example 14_workers
 //! ```
 //!
 //! You see four workers finish slow jobs, and then many quick ones. Each result is followed by a

@@ -1,10 +1,10 @@
 //! Standard input and two files in one loop: how to read lines, and how not to.
 //!
 //! ```sh
-//! cargo run --example stdin                           # supplies its own input, then exits
-//! cargo run --example stdin -- FILE FILE              # your input: type, write to a file, Ctrl-D
-//! echo hello | cargo run --example stdin -- FILE FILE # a pipe
-//! cargo run --example stdin -- FILE FILE <Cargo.toml  # a regular file
+//! cargo run --example 12_stdin                           # supplies its own input, then exits
+//! cargo run --example 12_stdin -- FILE FILE              # your input: type, write to a file, Ctrl-D
+//! echo hello | cargo run --example 12_stdin -- FILE FILE # a pipe
+//! cargo run --example 12_stdin -- FILE FILE <Cargo.toml  # a regular file
 //! ```
 //!
 //! You see a loop with `BufReader` sleep although lines have arrived. A loop that reads into its
@@ -123,7 +123,7 @@ fn main() -> io::Result<()> {
             &files,
         ),
         _ => {
-            eprintln!("usage: cargo run --example stdin [-- FILE FILE]");
+            eprintln!("usage: cargo run --example 12_stdin [-- FILE FILE]");
             process::exit(2);
         }
     }

@@ -1,7 +1,7 @@
 //! One event with `ffi.rs` alone, and then with `poll.rs`: what the second file adds, and why.
 //!
 //! ```sh
-//! cargo run --example bare
+//! cargo run --example 02_bare
 //! ```
 //!
 //! You see the system calls behind one event, what each of them returns, and what `poll.rs` adds.
@@ -35,7 +35,7 @@ fn bare(ours: &UnixStream) -> io::Result<()> {
     if epfd == -1 {
         return Err(io::Error::last_os_error());
     }
-    let events = ffi::EPOLLIN as u32;
+    let events = ffi::EPOLLIN;
     let mut event = ffi::Event { events, data: 7 };
     // SAFETY: the kernel reads `event` before the call returns.
     let result = unsafe { ffi::epoll_ctl(epfd, ffi::EPOLL_CTL_ADD, ours.as_raw_fd(), &mut event) };

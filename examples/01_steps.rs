@@ -2,7 +2,7 @@
 //! of one wait among more and more idle sources, with `poll(2)` and with epoll.
 //!
 //! ```sh
-//! cargo run --release --example threads_vs_epoll
+//! cargo run --release --example 01_steps
 //! ```
 //!
 //! You see a table with time, memory and context switches. Then bars: `poll(2)` checks every source
@@ -177,7 +177,7 @@ fn compare_waits() -> io::Result<()> {
 }
 
 /// The same as `POLLIN`: `Interest::READABLE` also has `EPOLLRDHUP`.
-const READABLE: i32 = epollet::ffi::EPOLLIN;
+const READABLE: u32 = epollet::ffi::EPOLLIN;
 
 /// Returns the shortest of 100 calls, in microseconds.
 fn best_of_100(mut wait: impl FnMut() -> io::Result<()>) -> io::Result<f64> {

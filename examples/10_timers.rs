@@ -2,7 +2,7 @@
 //! Then the same with a timerfd, which is finer.
 //!
 //! ```sh
-//! cargo run --example timers
+//! cargo run --example 10_timers
 //! ```
 //!
 //! You see twelve timers expire, and how late each was. The timeout of `poll` is rounded up to

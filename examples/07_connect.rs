@@ -1,7 +1,7 @@
 //! Non-blocking connects: start several at once, take the first that succeeds, and set a deadline.
 //!
 //! ```sh
-//! cargo run --example connect
+//! cargo run --example 07_connect
 //! ```
 //!
 //! You see the three ways in which a connect ends: it succeeds (`EPOLLOUT`), it is refused

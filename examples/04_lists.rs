@@ -1,7 +1,7 @@
 //! The interest list and the ready list after each call, in the three modes.
 //!
 //! ```sh
-//! cargo run --example lists
+//! cargo run --example 04_lists
 //! ```
 //!
 //! The kernel shows its interest list in `/proc/self/fdinfo`, but not its ready list. That comes
@@ -107,14 +107,14 @@ impl Queue {
         })
     }
 
-    fn register(&mut self, name: Token, interest: i32) -> io::Result<()> {
+    fn register(&mut self, name: Token, interest: u32) -> io::Result<()> {
         let Stream { ours, key, .. } = &self.streams[name];
         self.poll.registry().register(ours, name, interest)?;
         self.model.register(*key, name, interest)?;
         self.row(&format!("register {}", NAMES[name]), "")
     }
 
-    fn reregister(&mut self, name: Token, interest: i32) -> io::Result<()> {
+    fn reregister(&mut self, name: Token, interest: u32) -> io::Result<()> {
         let Stream { ours, key, .. } = &self.streams[name];
         self.poll.registry().reregister(ours, name, interest)?;
         self.model.reregister(*key, name, interest)?;
@@ -154,7 +154,7 @@ impl Queue {
         self.poll.poll(&mut events, Some(Duration::ZERO))?;
         let mut kernel = Vec::new();
         for event in &events {
-            kernel.push((event.token(), event.bits() as i32));
+            kernel.push((event.token(), event.bits()));
         }
         let model = self.model.poll(self.number, capacity);
         self.agree(&kernel, &model)?;

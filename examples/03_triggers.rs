@@ -1,7 +1,7 @@
 //! Level-triggered, edge-triggered and one-shot: which polls report bytes that are left unread?
 //!
 //! ```sh
-//! cargo run --example triggers
+//! cargo run --example 03_triggers
 //! ```
 //!
 //! The table shows six polls. In each of the three modes, two readers get the same bytes: one
@@ -130,7 +130,7 @@ fn read(stream: &mut UnixStream, reader: Reader) -> io::Result<String> {
 
 /// Returns the names without their common prefix: `IN | OUT`.
 fn names(bits: u32) -> String {
-    let interest = Interest::from(bits as i32);
+    let interest = Interest::from(bits);
     format!("{interest:?}").replace("EPOLL", "")
 }
 
