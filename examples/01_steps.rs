@@ -16,7 +16,10 @@
 //! - Set `REQUESTS` to 10,000, after `ulimit -n 10100`.
 //! - Set `READY` to 10. (epoll then has 10 events to report.)
 
-use epollet::delayserver::DelayServer;
+#[path = "../src/program/delayserver.rs"]
+mod delayserver;
+
+use delayserver::DelayServer;
 use epollet::{Events, Interest, Poll};
 use std::collections::HashMap;
 use std::ffi::{c_int, c_long, c_short, c_ulong};

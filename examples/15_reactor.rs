@@ -18,7 +18,10 @@
 //!   run? Then call `reregister` where `resume` returns after `WouldBlock`.
 //! - Call `waker.wake()` before the loop as well. What happens to the tasks?
 
-use epollet::delayserver::DelayServer;
+#[path = "../src/program/delayserver.rs"]
+mod delayserver;
+
+use delayserver::DelayServer;
 use epollet::{Events, Interest, Poll, Registry, Token, Waker};
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};

@@ -18,7 +18,10 @@
 //! - Let a client ask twice before its first `.await`. Which event finds no waker, and why is the
 //!   answer not lost?
 
-use epollet::delayserver::DelayServer;
+#[path = "../src/program/delayserver.rs"]
+mod delayserver;
+
+use delayserver::DelayServer;
 use epollet::{Events, Interest, Poll, Registry, Token};
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};

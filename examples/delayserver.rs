@@ -8,7 +8,10 @@
 //! It prints a line for each valid request when its delay begins: its number since the start of the
 //! server, the delay, the message, and the address of the client. Ctrl-C ends it.
 
-use epollet::delayserver::DelayServer;
+#[path = "../src/program/delayserver.rs"]
+mod delayserver;
+
+use delayserver::DelayServer;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
@@ -22,32 +25,40 @@ one. Ctrl-C ends it.";
 fn main() -> ExitCode {
     let args = std::env::args_os().skip(1);
     let args: Vec<String> = args.map(|arg| arg.to_string_lossy().into_owned()).collect();
-    if args.iter().any(|arg| arg == "--help" || arg == "-h") {
-        let _ = writeln!(io::stdout(), "{USAGE}");
-        return ExitCode::SUCCESS;
-    }
-    let (address, complaint) = match &args[..] {
-        [] => ("127.0.0.1:8080", None),
-        [address] if address.contains(':') => (address.as_str(), None),
-        [address] => ("", Some(format!("'{address}' is not ADDRESS:PORT"))),
-        [_, second, ..] => ("", Some(format!("unexpected '{second}': give one address"))),
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let address = match args[..] {
+        [] => "127.0.0.1:8080",
+        ["--help" | "-h"] => {
+            let _ = writeln!(io::stdout(), "{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        [address] if is_address(address) => address,
+        _ => {
+            let _ = writeln!(io::stderr(), "error: expected one ADDRESS:PORT\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
     };
-    if let Some(complaint) = complaint {
-        let _ = writeln!(io::stderr(), "error: {complaint}\n\n{USAGE}");
-        return ExitCode::from(2);
+    match serve(address) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: cannot serve on {address}: {error}");
+            if error.kind() == ErrorKind::AddrInUse {
+                let _ = writeln!(
+                    io::stderr(),
+                    "A server is already running there: use it, stop it, or choose another port:\n    \
+                     cargo run --example delayserver 127.0.0.1:0"
+                );
+            }
+            ExitCode::FAILURE
+        }
     }
-    let Err(error) = serve(address) else {
-        return ExitCode::SUCCESS;
-    };
-    let _ = writeln!(io::stderr(), "error: cannot serve on {address}: {error}");
-    if error.kind() == ErrorKind::AddrInUse {
-        let _ = writeln!(
-            io::stderr(),
-            "A server is already running there: use it, stop it, or choose another port:\n    \
-             cargo run --example delayserver 127.0.0.1:0"
-        );
-    }
-    ExitCode::FAILURE
+}
+
+/// A name is possible, too: `localhost:8080`.
+fn is_address(arg: &str) -> bool {
+    let parts = arg.rsplit_once(':');
+    parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }
 
 fn serve(address: &str) -> io::Result<()> {

@@ -1,4 +1,4 @@
-//! Prints the program, with the library and the delay server in it, as one file.
+//! Prints the program, with the library in it, as one file.
 //!
 //! ```sh
 //! cargo run -q --example one_file > epollet.rs
@@ -14,7 +14,6 @@ use std::io::{self, Write};
 const LIBRARY: &str = "\
 mod ffi;
 mod poll;
-pub mod delayserver;
 pub use ffi::Event;
 pub use poll::{Events, Interest, Poll, Registry, Token, Waker};
 ";
@@ -22,18 +21,13 @@ pub use poll::{Events, Interest, Poll, Registry, Token, Waker};
 const MAIN: &str = include_str!("../src/main.rs");
 
 /// The source of each module, by its name.
-const MODULES: [(&str, &str); 11] = [
+const MODULES: [(&str, &str); 6] = [
     ("ffi", include_str!("../src/ffi.rs")),
     ("poll", include_str!("../src/poll.rs")),
-    ("delayserver", include_str!("../src/delayserver/mod.rs")),
-    ("client", include_str!("../src/delayserver/client.rs")),
-    ("date", include_str!("../src/delayserver/date.rs")),
-    ("http", include_str!("../src/delayserver/http.rs")),
-    ("answer", include_str!("../src/program/answer.rs")),
     ("arguments", include_str!("../src/program/arguments.rs")),
-    ("chart", include_str!("../src/program/chart.rs")),
+    ("delayserver", include_str!("../src/program/delayserver.rs")),
+    ("report", include_str!("../src/program/report.rs")),
     ("server", include_str!("../src/program/server.rs")),
-    ("timeline", include_str!("../src/program/timeline.rs")),
 ];
 
 fn main() -> io::Result<()> {

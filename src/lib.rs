@@ -46,11 +46,6 @@ pub mod ffi;
 pub mod guide;
 pub mod poll;
 
-/// Not part of the API: a larger program built on the queue. It is public only for the program,
-/// the lessons and the tests.
-#[doc(hidden)]
-pub mod delayserver;
-
 #[doc(inline)]
 pub use ffi::Event;
 #[doc(inline)]

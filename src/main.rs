@@ -1,142 +1,118 @@
 //! The program of the chapter: one thread sends requests to a delay server, and waits for all the
 //! answers at once.
 //!
-//! Everything in this file is about the queue. The command line, the server to connect to, HTTP and
-//! the chart are in `program/`.
+//! Everything in this file is about the queue. The command line, the server to connect to and what
+//! is printed are in `program/`.
 
 mod program {
-    pub mod answer;
     pub mod arguments;
-    pub mod chart;
+    pub mod delayserver;
+    pub mod report;
     pub mod server;
-    pub mod timeline;
 }
 
-use epollet::{Event, Events, Interest, Poll, Registry, Token};
-use program::answer::{Answer, Outcome};
+use epollet::{Event, Events, Interest, Poll};
 use program::arguments::Arguments;
-use program::chart;
+use program::report::{self, Report};
 use program::server::Server;
-use program::timeline::Timeline;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Result, Write};
 use std::net::TcpStream;
 use std::process::ExitCode;
+use std::time::Duration;
 
 fn main() -> ExitCode {
-    let result = match Arguments::from_command_line() {
-        Ok(arguments) => run(arguments),
-        Err(exit_code) => return exit_code,
-    };
-    match result {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        // The reader of our output is gone, as in `| head`.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::FAILURE,
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let arguments = Arguments::from_command_line();
+    let mut server = Server::new(arguments.server);
+    let result = run(&mut server, &arguments.delays);
+    // If the server has failed in this process, that is the reason for the rest.
+    report::exit_code(server.stop().and(result))
 }
 
-/// Sends a request for each delay and waits for the answers. Returns whether all were answered.
-fn run(arguments: Arguments) -> io::Result<bool> {
-    let n_events = arguments.delays.len();
-    let mut timeline = Timeline::start();
-    let mut server = Server::new(arguments.server);
+/// Sends a request for each delay and waits for the answers. Returns whether all are right.
+fn run(server: &mut Server, delays: &[u64]) -> Result<bool> {
     let mut poll = Poll::new()?;
+    let n_events = delays.len();
     let mut streams = Vec::new();
-    let mut answers = Vec::new();
+    let mut answers = vec![Vec::new(); n_events];
     let mut handled_events = 0;
+    let mut report = Report::new();
 
-    for (i, delay) in arguments.delays.into_iter().enumerate() {
-        timeline.begin(delay);
-        let stream = match server.connect() {
-            Err(error) if i == 0 => return Err(error),
-            connected => connected,
-        };
+    for (i, delay) in delays.iter().enumerate() {
+        report.begin(*delay);
+        let mut stream = server.connect()?;
+        stream.set_nonblocking(true)?;
+        poll.registry()
+            .register(&stream, i, Interest::READABLE | Interest::EDGE)?;
+        // This does not block: the buffer of a new connection has room for far more.
         let request = get_req(&format!("/{delay}/request-{i}"), &server.name);
-        match stream.and_then(|stream| send(stream, &request, i, poll.registry())) {
-            Ok(stream) => streams.push(Some(stream)),
+        match stream.write_all(&request) {
+            Ok(()) => streams.push(Some(stream)),
             Err(error) => {
-                timeline.failed(i, &error)?;
-                handled_events += 1;
+                report.failed(i, &error)?;
                 streams.push(None);
+                handled_events += 1;
             }
         }
-        answers.push(Answer::default());
     }
-    timeline.sent()?;
+    let patience = report.sent()?.saturating_add(Duration::from_secs(2));
 
     let mut events = Events::with_capacity(64);
     while handled_events < n_events {
-        poll.poll(&mut events, timeline.patience())?;
+        poll.poll(&mut events, Some(patience))?;
         if events.is_empty() {
-            timeline.overdue()?; // The timeout elapsed.
+            report.overdue()?;
+            continue;
         }
-        handled_events += handle_events(&events, &mut streams, &mut answers, &mut timeline)?;
+        handled_events += handle_events(&events, &mut streams, &mut answers, &mut report)?;
     }
-    chart::draw(&timeline)
+    report.chart()
 }
 
-/// Writes request `i` and registers the stream with `i` as its token.
-fn send(
-    mut stream: TcpStream,
-    request: &str,
-    i: Token,
-    registry: &Registry,
-) -> io::Result<TcpStream> {
-    stream.set_nonblocking(true)?;
-    // This does not block: the buffer of a new connection has room for far more.
-    stream.write_all(request.as_bytes())?;
-    registry.register(&stream, i, Interest::READABLE | Interest::EDGE)?;
-    Ok(stream)
-}
-
-fn get_req(path: &str, host: &str) -> String {
-    // The server closes the connection after the answer to an HTTP/1.0 request.
-    format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n")
+/// The server closes the connection after the answer, so end of file ends the answer.
+fn get_req(path: &str, host: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").into_bytes()
 }
 
 /// Reads from the streams that have events. Returns how many requests have finished.
 fn handle_events(
     events: &[Event],
     streams: &mut [Option<TcpStream>],
-    answers: &mut [Answer],
-    timeline: &mut Timeline,
-) -> io::Result<usize> {
-    let mut handled = 0;
+    answers: &mut [Vec<u8>],
+    report: &mut Report,
+) -> Result<usize> {
+    let mut handled_events = 0;
     for event in events {
-        let i = event.token();
-        // This event is stale if the stream is finished. Skipping it keeps the request from being
+        let index = event.token();
+        // The event is stale if the stream is finished. Skipping it keeps the request from being
         // counted twice.
-        let Some(stream) = &mut streams[i] else {
+        let Some(stream) = &mut streams[index] else {
             continue;
         };
-        let outcome = drain(stream, &mut answers[i]);
-        if outcome.is_some() {
-            // Dropping the stream closes it, which removes it from the interest list: no
-            // `deregister` is needed, because it has no duplicate.
-            streams[i] = None;
-            handled += 1;
+        match drain(stream, &mut answers[index]) {
+            Ok(false) => report.event(event)?,
+            end => {
+                // Dropping the stream closes it, which removes it from the interest list: no
+                // `deregister` is needed, because it has no duplicate.
+                streams[index] = None;
+                handled_events += 1;
+                report.finished(event, &answers[index], end)?;
+            }
         }
-        timeline.event(event, outcome)?;
     }
-    Ok(handled)
+    Ok(handled_events)
 }
 
 /// Reads until nothing is left to read. The stream is edge-triggered, so unread bytes would not be
-/// reported until more arrives. Returns the outcome as soon as it is known.
-fn drain(stream: &mut TcpStream, answer: &mut Answer) -> Option<Outcome> {
+/// reported until more arrive. Returns true at end of file.
+fn drain(stream: &mut TcpStream, answer: &mut Vec<u8>) -> Result<bool> {
     let mut buffer = [0; 4096];
-    while !answer.is_too_long() {
+    loop {
         match stream.read(&mut buffer) {
-            Ok(0) => return answer.outcome(true), // end of file
-            Ok(count) => answer.append(&buffer[..count]),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => break, // drained
+            Ok(0) => return Ok(true),
+            Ok(count) => answer.extend_from_slice(&buffer[..count]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false), // drained
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return answer.outcome(false).or(Some(Err(error.to_string()))),
+            Err(error) => return Err(error),
         }
     }
-    answer.outcome(false)
 }

@@ -1,9 +1,9 @@
 //! The command line.
 
+use std::env;
 use std::io::{self, Write};
 use std::net::Ipv6Addr;
-use std::num::NonZeroU16;
-use std::process::ExitCode;
+use std::process;
 
 const USAGE: &str = "\
 Sends requests to a delay server, all at once, and waits for the answers on one
@@ -31,19 +31,18 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// Reads the command line. After `--help` or an error, prints the usage and returns the exit
-    /// code.
-    pub fn from_command_line() -> Result<Arguments, ExitCode> {
-        let args = std::env::args_os().skip(1);
+    /// Reads the command line. Ends the process after `--help` or an error.
+    pub fn from_command_line() -> Arguments {
+        let args = env::args_os().skip(1);
         let args: Vec<String> = args.map(|arg| arg.to_string_lossy().into_owned()).collect();
         // A failed write is ignored: no one reads the output.
         if args.iter().any(|arg| arg == "--help" || arg == "-h") {
             let _ = writeln!(io::stdout(), "{USAGE}");
-            return Err(ExitCode::SUCCESS);
+            process::exit(0);
         }
-        parse(&args).map_err(|message| {
-            let _ = writeln!(io::stderr(), "error: {message}\n\n{USAGE}");
-            ExitCode::from(2)
+        parse(&args).unwrap_or_else(|message| {
+            let _ = writeln!(io::stderr(), "error: {message}; try: cargo run -- --help");
+            process::exit(2);
         })
     }
 }
@@ -51,20 +50,24 @@ impl Arguments {
 fn parse(args: &[String]) -> Result<Arguments, String> {
     let mut delays = vec![5000, 4000, 3000, 2000, 1000];
     let Some((server, rest)) = args.split_first() else {
-        return Ok(Arguments {
-            server: None,
-            delays,
-        });
+        let server = None;
+        return Ok(Arguments { server, delays });
     };
-    if !rest.is_empty() {
-        let not_a_delay = |arg| format!("'{arg}' is not a delay in milliseconds");
-        let parsed = rest
-            .iter()
-            .map(|arg| arg.parse().map_err(|_| not_a_delay(arg)));
-        delays = parsed.collect::<Result<_, _>>()?;
-    }
     let server = Some(parse_server(server)?);
+    if !rest.is_empty() {
+        delays = rest
+            .iter()
+            .map(|arg| parse_delay(arg))
+            .collect::<Result<_, _>>()?;
+    }
     Ok(Arguments { server, delays })
+}
+
+fn parse_delay(arg: &str) -> Result<u64, String> {
+    match arg.parse() {
+        Ok(delay) if !arg.starts_with('+') => Ok(delay),
+        _ => Err(format!("'{arg}' is not a delay in milliseconds")),
+    }
 }
 
 /// Returns `HOST:PORT`.
@@ -74,24 +77,23 @@ fn parse_server(arg: &str) -> Result<String, String> {
     }
     if arg.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(format!(
-            "'{arg}' is not a server: HOST comes first, then the delays"
+            "'{arg}' is not a server: HOST comes before the delays"
         ));
     }
-    let server = if arg.parse::<Ipv6Addr>().is_ok() {
-        format!("[{arg}]:8080")
-    } else if arg.contains(':') && !arg.ends_with(']') {
-        arg.to_owned()
-    } else {
-        format!("{arg}:8080")
+    let (host, port) = match arg.rsplit_once(':') {
+        _ if arg.parse::<Ipv6Addr>().is_ok() => (format!("[{arg}]"), "8080"),
+        Some((host, port)) if !arg.ends_with(']') => (host.to_owned(), port),
+        _ => (arg.to_owned(), "8080"),
     };
-    let (host, port) = server.rsplit_once(':').unwrap_or_default();
-    let is_host =
-        !host.is_empty() && !host.contains('/') && host.starts_with('[') == host.ends_with(']');
-    if is_host && port.parse::<NonZeroU16>().is_ok() {
-        Ok(server)
-    } else {
-        Err(format!(
+    let is_name = !host.is_empty() && !host.contains([':', '/', '[', ']']);
+    let inner = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    let is_ipv6 = inner.is_some_and(|inner| inner.parse::<Ipv6Addr>().is_ok());
+    match port.parse::<u16>() {
+        Ok(1..) if (is_name || is_ipv6) && !port.starts_with('+') => Ok(format!("{host}:{port}")),
+        _ => Err(format!(
             "'{arg}' is not HOST or HOST:PORT, with a port from 1 to 65535"
-        ))
+        )),
     }
 }

@@ -1,17 +1,18 @@
-//! The server that the program talks to: one that is running, or one that it starts itself.
+//! The delay server that the program talks to: one that is running, or one that it starts itself.
 
+use super::delayserver::DelayServer;
+use super::report::EMFILE;
 use epollet::Waker;
-use epollet::delayserver::DelayServer;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Error, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::thread::{self, JoinHandle};
 
 pub struct Server {
     /// `HOST:PORT`
     pub name: String,
+    may_start: bool,
     /// Known after the first connection.
     address: Option<SocketAddr>,
-    may_start: bool,
     started: Option<(Waker, JoinHandle<io::Result<()>>)>,
 }
 
@@ -28,20 +29,11 @@ impl Server {
 
     /// Connects to the server. Blocks, as in the chapter.
     pub fn connect(&mut self) -> io::Result<TcpStream> {
-        match self.address {
-            Some(address) => TcpStream::connect(address).map_err(advised),
-            None => self.connect_first(),
+        if let Some(address) = self.address {
+            return TcpStream::connect(address).map_err(|error| explain(error, &self.name));
         }
-    }
-
-    fn connect_first(&mut self) -> io::Result<TcpStream> {
         writeln!(io::stdout(), "Connecting to {} ...", self.name)?;
-        let connected = match self.name.to_socket_addrs() {
-            Ok(addresses) => TcpStream::connect(&Vec::from_iter(addresses)[..])
-                .map_err(|error| explained("connect to", &self.name, &error)),
-            Err(error) => Err(explained("find", &self.name, &error)),
-        };
-        match connected {
+        match connect_to(&self.name) {
             Ok(stream) => {
                 self.address = Some(stream.peer_addr()?);
                 Ok(stream)
@@ -51,45 +43,62 @@ impl Server {
         }
     }
 
+    /// Starts a delay server on a second thread, and connects to it.
     fn start(&mut self) -> io::Result<TcpStream> {
-        let server = DelayServer::bind("127.0.0.1:0")?;
+        let mut server = DelayServer::bind("127.0.0.1:0")?;
+        // The descriptors that it could lack are those of this process, which waits for answers.
+        server.limits.pause = None;
         let (address, stopper) = (server.local_addr()?, server.stopper()?);
+        let thread = thread::Builder::new()
+            .spawn(|| server.run(io::sink()))
+            .map_err(|error| {
+                let message = format!("cannot start a thread: {error}\nRaise the limit: ulimit -u");
+                Error::new(error.kind(), message)
+            })?;
+        self.started = Some((stopper, thread));
         self.name = address.to_string();
         self.address = Some(address);
-        self.started = Some((stopper, thread::spawn(|| server.run(io::sink()))));
         writeln!(
             io::stdout(),
             "Nothing listens there: started a delay server in this process ({address})."
         )?;
-        TcpStream::connect(address)
+        TcpStream::connect(address).map_err(|error| explain(error, &self.name))
+    }
+
+    /// Ends the server that was started. Returns its error if it has ended before.
+    pub fn stop(self) -> io::Result<()> {
+        let Some((stopper, thread)) = self.started else {
+            return Ok(());
+        };
+        stopper.wake()?;
+        thread.join().expect("the server does not panic")
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Some((stopper, thread)) = self.started.take() {
-            let _ = stopper.wake();
-            let _ = thread.join();
+fn connect_to(name: &str) -> io::Result<TcpStream> {
+    let found = name.to_socket_addrs().map_err(|error| {
+        let message =
+            format!("cannot find {name}: {error}\nCheck the name, or give an IP address.");
+        Error::new(error.kind(), message)
+    })?;
+    TcpStream::connect(&Vec::from_iter(found)[..]).map_err(|error| explain(error, name))
+}
+
+/// Says what to do about a connection that cannot be made.
+fn explain(error: Error, name: &str) -> Error {
+    if error.raw_os_error() == Some(EMFILE) {
+        return error; // The program's end explains it.
+    }
+    let mut message = format!("cannot connect to {name}: {error}\n");
+    message += &match error.kind() {
+        ErrorKind::ConnectionRefused => format!(
+            "Nothing listens there. To start a delay server, if it is this machine:\n    \
+             cargo run --example delayserver {name}"
+        ),
+        ErrorKind::NetworkUnreachable => {
+            "If it is this machine, switch the loopback interface on: ip link set lo up".to_owned()
         }
-    }
-}
-
-/// Adds what to do to an error after the first connection.
-fn advised(error: io::Error) -> io::Error {
-    const EMFILE: i32 = 24;
-    match error.raw_os_error() {
-        Some(EMFILE) => io::Error::other(format!(
-            "{error}\nEach request needs a descriptor. Raise the limit: ulimit -n 4096"
-        )),
-        _ => error,
-    }
-}
-
-fn explained(what: &str, name: &str, error: &io::Error) -> io::Error {
-    let mut message = format!("cannot {what} {name}: {error}");
-    if error.kind() == ErrorKind::ConnectionRefused {
-        message += "\nNothing listens there. To start a delay server on this machine, port 8080:\n    \
-                    cargo run --example delayserver";
-    }
-    io::Error::new(error.kind(), message)
+        _ => "Check the name and the port.".to_owned(),
+    };
+    Error::new(error.kind(), message)
 }

@@ -6,12 +6,9 @@
 //! own, so that no child process here holds a duplicate of a descriptor which another test closes.
 
 mod abi;
-mod attack;
 mod common;
-mod delayserver;
 mod edges;
 mod guide;
-mod http;
 mod misunderstandings;
 mod poll;
 mod readiness;

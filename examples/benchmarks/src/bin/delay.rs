@@ -8,11 +8,14 @@
 //! The load is `wrk` (a package in Debian and Ubuntu). The servers take turns of two seconds, and a
 //! ratio compares two turns of the same round, so that the rest of the machine affects both.
 
+#[path = "../../../../src/program/delayserver.rs"]
+mod delayserver;
+
 use actix_web::{App, HttpServer, rt, web};
 use benchmarks::report::table;
 use benchmarks::scenario::want_descriptors;
 use benchmarks::server::{Server, announce, compare_under_load};
-use epollet::delayserver::DelayServer;
+use delayserver::DelayServer;
 use std::env;
 use std::io::{self, Error};
 use std::time::Duration;

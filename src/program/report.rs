@@ -1,0 +1,215 @@
+//! What happened: a line for each event as it happens, and a chart at the end.
+
+use epollet::{Event, Token};
+use std::io::{self, Error, ErrorKind, Write};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// Too many open files: errno(3).
+pub const EMFILE: i32 = 24;
+/// Columns of the screen.
+const WIDTH: usize = 80;
+
+pub struct Report {
+    start: Instant,
+    requests: Vec<Request>,
+}
+
+/// Times are since the start.
+struct Request {
+    delay: Duration,
+    began: Duration,
+    ended: Option<Duration>,
+    failed: bool,
+}
+
+/// Prints the error, if there is one. `result`: whether all requests were answered.
+pub fn exit_code(result: io::Result<bool>) -> ExitCode {
+    match result {
+        Ok(true) => return ExitCode::SUCCESS,
+        Ok(false) => {}
+        // The reader of our output is gone, as in `| head`.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+        Err(error) => {
+            let advice = match error.raw_os_error() {
+                Some(EMFILE) => {
+                    "\nEach request needs a descriptor. Raise the limit: ulimit -n 4096"
+                }
+                _ => "",
+            };
+            let _ = writeln!(io::stderr(), "error: {error}{advice}");
+        }
+    }
+    ExitCode::FAILURE
+}
+
+impl Report {
+    pub fn new() -> Report {
+        Report {
+            start: Instant::now(),
+            requests: Vec::new(),
+        }
+    }
+
+    /// Begins the next request, before the program connects.
+    pub fn begin(&mut self, delay: u64) {
+        self.requests.push(Request {
+            delay: Duration::from_millis(delay),
+            began: self.start.elapsed(),
+            ended: None,
+            failed: false,
+        });
+    }
+
+    /// Prints that the requests are sent. Returns the longest delay.
+    pub fn sent(&self) -> io::Result<Duration> {
+        let delays = self.requests.iter().map(|request| request.delay);
+        let longest = delays.max().unwrap_or_default();
+        writeln!(
+            io::stdout(),
+            "Requests sent: {}. One thread sleeps in poll; the last answer is due in {} s.\n",
+            self.requests.len(),
+            longest.as_secs_f64()
+        )?;
+        Ok(longest)
+    }
+
+    /// Shows an event after which more of the answer will come.
+    pub fn event(&self, event: &Event) -> io::Result<()> {
+        writeln!(io::stdout(), "{}  {event:?}", seconds(self.start.elapsed()))
+    }
+
+    /// Shows an event that has finished its request.
+    pub fn finished(
+        &mut self,
+        event: &Event,
+        answer: &[u8],
+        end: io::Result<bool>,
+    ) -> io::Result<()> {
+        write!(io::stdout(), "{}  {event:?}", seconds(self.start.elapsed()))?;
+        match end
+            .map_err(|error| error.to_string())
+            .and_then(|_| check(event.token(), answer))
+        {
+            Ok(message) => {
+                self.end(event.token(), false);
+                writeln!(io::stdout(), "  {message}")
+            }
+            Err(why) => self.fail(event.token(), &why),
+        }
+    }
+
+    /// Shows that a request could not be sent.
+    pub fn failed(&mut self, token: Token, error: &Error) -> io::Result<()> {
+        write!(io::stdout(), "{}", seconds(self.start.elapsed()))?;
+        self.fail(token, &error.to_string())
+    }
+
+    fn fail(&mut self, token: Token, why: &str) -> io::Result<()> {
+        self.end(token, true);
+        writeln!(io::stdout(), "\n           request-{token} failed: {why}")
+    }
+
+    fn end(&mut self, token: Token, failed: bool) {
+        self.requests[token].ended = Some(self.start.elapsed());
+        self.requests[token].failed = failed;
+    }
+
+    /// Shows that no answer has arrived for too long.
+    pub fn overdue(&self) -> io::Result<()> {
+        let pending = self
+            .requests
+            .iter()
+            .filter(|request| request.ended.is_none());
+        writeln!(
+            io::stdout(),
+            "{}  no event; overdue: {}. Still waiting; Ctrl-C ends it.",
+            seconds(self.start.elapsed()),
+            pending.count()
+        )
+    }
+
+    /// Draws the chart, and compares the time with that of sequential requests. Returns whether all
+    /// requests were answered.
+    pub fn chart(&self) -> io::Result<bool> {
+        let mut out = io::stdout();
+        let total = self.start.elapsed();
+        let labels = self.requests.iter().enumerate();
+        let labels: Vec<String> = labels
+            .map(|(token, request)| format!("request-{token} {} ms", request.delay.as_millis()))
+            .collect();
+        let label_width = labels.iter().map(String::len).max().unwrap_or(0);
+        let width = WIDTH
+            .saturating_sub(label_width + " ||  5.002 s".len())
+            .max(10);
+        let scale = width as f64 / total.as_secs_f64();
+        let column = |time: Duration| (time.as_secs_f64() * scale).round() as usize;
+
+        let rest = width - "0 s".len();
+        writeln!(out, "\n{:label_width$} |0 s{:>rest$}|", "", seconds(total))?;
+        for (label, request) in labels.iter().zip(&self.requests) {
+            let ended = request.ended.unwrap_or(total);
+            let from = column(request.began).min(width - 1);
+            let bar = "=".repeat(column(ended).saturating_sub(from).max(1));
+            let line = format!("{:from$}{bar}", "");
+            let end = if request.failed {
+                "   failed".to_owned()
+            } else {
+                seconds(ended)
+            };
+            writeln!(out, "{label:label_width$} |{line:width$}|{end}")?;
+        }
+
+        let answered = || self.requests.iter().filter(|request| !request.failed);
+        let sum = answered().fold(Duration::ZERO, |sum, request| {
+            sum.saturating_add(request.delay)
+        });
+        writeln!(
+            out,
+            "\n{} of {} answered in {:.3} s on one thread; one after another: {:.3} s",
+            answered().count(),
+            self.requests.len(),
+            total.as_secs_f64(),
+            sum.as_secs_f64(),
+        )?;
+        Ok(answered().count() == self.requests.len())
+    }
+}
+
+/// Returns seconds, in 9 columns (10 from 1,000 s on).
+fn seconds(time: Duration) -> String {
+    format!("{:7.3} s", time.as_secs_f64())
+}
+
+/// Returns what to show of an answer, or what is wrong with it.
+fn check(token: Token, answer: &[u8]) -> Result<String, String> {
+    if answer.is_empty() {
+        return Err("the server closed the connection without an answer".to_owned());
+    }
+    let answer = String::from_utf8_lossy(answer);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let (status, _) = head.split_once("\r\n").unwrap_or((head, ""));
+    let wanted = format!("request-{token}");
+    let is_ok = ["HTTP/1.1 200", "HTTP/1.0 200"]
+        .iter()
+        .any(|ok| status.starts_with(ok));
+    match body.strip_prefix(&wanted) {
+        Some("") if is_ok => Ok(wanted),
+        Some(rest) if is_ok && !rest.starts_with(|next: char| next.is_ascii_digit()) => {
+            Ok(format!("{wanted} and {} bytes", rest.len()))
+        }
+        _ => {
+            let shown = if is_ok { body } else { status };
+            let shown: String = shown
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .chars()
+                .take(50)
+                .collect();
+            Err(format!(
+                "the answer is {shown:?}, not {wanted:?}\n           This does not look like a delay server."
+            ))
+        }
+    }
+}
