@@ -15,7 +15,7 @@ const LIBRARY: &str = "\
 mod ffi;
 mod poll;
 pub use ffi::Event;
-pub use poll::{Events, Interest, Poll, Registry, Token, Waker};
+pub use poll::{Events, Interest, Poll, Token, Waker};
 ";
 
 const MAIN: &str = include_str!("../src/main.rs");

@@ -23,16 +23,22 @@ pub fn in_child(test: impl FnOnce()) {
 
 /// Returns the number of a new process that runs `child` and ends, at the latest with this thread.
 pub fn fork(child: impl FnOnce()) -> i32 {
-    const PR_SET_PDEATHSIG: i32 = 1;
     // SAFETY: the child goes on with a copy of this thread alone, and ends without returning.
     match unsafe { c::fork() } {
         0 => {
-            unsafe { c::prctl(PR_SET_PDEATHSIG, SIGKILL as c_ulong) };
+            end_with_the_parent();
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child));
             unsafe { c::_exit(result.is_err().into()) }
         }
         pid => pid,
     }
+}
+
+/// Ends this process when the thread that has started it ends.
+pub fn end_with_the_parent() {
+    const PR_SET_PDEATHSIG: i32 = 1;
+    // SAFETY: the call takes no pointer.
+    unsafe { c::prctl(PR_SET_PDEATHSIG, SIGKILL as c_ulong) };
 }
 
 /// Waits for the end of a child and returns its status. A child that takes too long is killed.
