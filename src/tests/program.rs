@@ -358,7 +358,7 @@ fn an_answer_may_be_a_megabyte_long() {
 }
 
 /// Runs three requests, of which the middle one fails. Returns the lines that are printed about it.
-fn failure_in_the_middle(odd: fn(TcpStream)) -> String {
+fn failure_in_the_middle(odd: impl Fn(TcpStream)) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let child = spawn(listener.local_addr().unwrap(), &["0", "0", "0"]);
     for _ in 0..3 {
@@ -398,32 +398,17 @@ fn a_connection_closed_without_an_answer_fails() {
 
 #[test]
 fn an_answer_is_right_if_it_is_200_and_begins_with_the_message() {
-    fn answer(mut stream: TcpStream, text: &str) {
-        stream.write_all(text.as_bytes()).unwrap();
-    }
-    let odd: [(fn(TcpStream), &str); 8] = [
-        (|s| answer(s, "HTTP/1.1 200 OK\r\n\r\n"), ""),
-        (
-            |s| answer(s, "HTTP/1.1 200 OK\r\n\r\nrequest-2"),
-            "request-2",
-        ),
-        (
-            |s| answer(s, "HTTP/1.1 200 OK\r\n\r\nrequest-10"),
-            "request-10",
-        ),
-        (|s| answer(s, "HTTP/1.1 200 OK\r\n\r\nreq"), "req"),
-        (|s| answer(s, "HTTP/1.0 200"), ""),
-        (
-            |s| answer(s, "HTTP/1.1 404 No\r\n\r\nrequest-1"),
-            "HTTP/1.1 404 No",
-        ),
-        (
-            |s| answer(s, "HTTP/banana 200\r\n\r\nrequest-1"),
-            "HTTP/banana 200",
-        ),
-        (|s| answer(s, "SSH-2.0-\x1b[31m\r\n"), "SSH-2.0-\\u{1b}[31m"),
-    ];
-    for (odd, shown) in odd {
+    for (answer, shown) in [
+        ("HTTP/1.1 200 OK\r\n\r\n", ""),
+        ("HTTP/1.1 200 OK\r\n\r\nrequest-2", "request-2"),
+        ("HTTP/1.1 200 OK\r\n\r\nrequest-10", "request-10"),
+        ("HTTP/1.1 200 OK\r\n\r\nreq", "req"),
+        ("HTTP/1.0 200", ""),
+        ("HTTP/1.1 404 No\r\n\r\nrequest-1", "HTTP/1.1 404 No"),
+        ("HTTP/banana 200\r\n\r\nrequest-1", "HTTP/banana 200"),
+        ("SSH-2.0-\x1b[31m\r\n", "SSH-2.0-\\u{1b}[31m"),
+    ] {
+        let odd = |mut stream: TcpStream| stream.write_all(answer.as_bytes()).unwrap();
         assert_eq!(
             failure_in_the_middle(odd),
             format!(
