@@ -14,8 +14,8 @@ use std::{ffi::c_int, fmt, fs::File, ops::BitOr};
 
 /// An event queue: an epoll instance, see [`epoll(7)`].
 ///
-/// A source is level-triggered unless you add [`Interest::EDGE`]: each poll reports it for as long
-/// as it is ready. An edge-triggered source is reported after a change.
+/// A source is level-triggered unless you add [`Interest::EDGE`]: a poll reports it if it is ready.
+/// An edge-triggered source is reported only after a change.
 ///
 /// **Drain after an edge.** Read (or write, or accept) until `WouldBlock` or end of file. What you
 /// leave unread is not reported until something changes again.
@@ -23,9 +23,9 @@ use std::{ffi::c_int, fmt, fs::File, ops::BitOr};
 /// **Make sources non-blocking.** The last call of a drain would block. And readiness is a hint:
 /// another thread may have read first.
 ///
-/// **Read on an end or an error, too**: when [`is_readable`](Event::is_readable),
-/// [`is_read_closed`](Event::is_read_closed) or [`is_error`](Event::is_error) is true. Otherwise an
-/// empty pipe at end of file makes a loop spin.
+/// **Read at end of file and after an error, too**: if [`is_readable`](Event::is_readable),
+/// [`is_read_closed`](Event::is_read_closed) or [`is_error`](Event::is_error) is true. End of file
+/// on an empty pipe is not `is_readable`, and a loop that does not read it spins.
 ///
 /// # Examples
 ///
@@ -90,8 +90,8 @@ impl Poll {
     /// that do not fit are reported by the next call.
     ///
     /// A `timeout` of `None` waits indefinitely; zero returns at once. Others are rounded up to
-    /// milliseconds, so no timeout ends early. A call that a signal interrupts (`EINTR`) is retried
-    /// with the remaining time.
+    /// milliseconds, and the kernel may add 0.1 %, so no timeout ends early. A call that a signal
+    /// interrupts (`EINTR`) is retried with the remaining time.
     ///
     /// # Errors
     ///
@@ -146,9 +146,9 @@ impl Poll {
 /// Adds, changes and removes registrations in the interest list of a [`Poll`].
 ///
 /// A source is anything with a file descriptor (`AsFd`) that supports epoll: sockets, pipes,
-/// terminals, `eventfd`, `timerfd`, `signalfd`, `inotify`, `pidfd`, another [`Poll`]. Regular files
-/// on disk do not support it. The registry does not take ownership of a source. Threads can share
-/// a `&Registry`.
+/// terminals, `eventfd`, `timerfd`, `signalfd`, `inotify`, `pidfd`, another [`Poll`]. Most regular
+/// files do not support it. The registry does not take ownership of a source. Threads can share a
+/// `&Registry`.
 ///
 /// **Deregister before you drop, if there may be a duplicate.** Dropping a `TcpStream` removes it
 /// from the interest list only if it has no duplicate (`try_clone`, a child process). Otherwise
@@ -179,7 +179,7 @@ impl Registry {
         self.epoll_ctl(ffi::EPOLL_CTL_ADD, source.as_fd(), token, interest.into())
     }
 
-    /// Replaces the token and the interest of a registered `source` with [`epoll_ctl(2)`].
+    /// Replaces the token and the interest of a registered `source`.
     ///
     /// If the source is ready, the current or next poll reports it, even if it is edge-triggered
     /// and was reported before. After a one-shot report, this enables the registration again.
@@ -187,8 +187,6 @@ impl Registry {
     /// # Errors
     ///
     /// `ENOENT` (`NotFound`): `source` is not registered.
-    ///
-    /// [`epoll_ctl(2)`]: https://man7.org/linux/man-pages/man2/epoll_ctl.2.html
     pub fn reregister(
         &self,
         source: &(impl AsFd + ?Sized),
@@ -198,14 +196,12 @@ impl Registry {
         self.epoll_ctl(ffi::EPOLL_CTL_MOD, source.as_fd(), token, interest.into())
     }
 
-    /// Removes `source` from the interest list with [`epoll_ctl(2)`]. Events that an earlier poll
-    /// returned are still in your `Events`.
+    /// Removes `source` from the interest list. Events that an earlier poll returned are still in
+    /// your `Events`.
     ///
     /// # Errors
     ///
     /// `ENOENT` (`NotFound`): `source` is not registered.
-    ///
-    /// [`epoll_ctl(2)`]: https://man7.org/linux/man-pages/man2/epoll_ctl.2.html
     pub fn deregister(&self, source: &(impl AsFd + ?Sized)) -> Result<()> {
         // The kernel ignores the token and the interest.
         self.epoll_ctl(ffi::EPOLL_CTL_DEL, source.as_fd(), 0, Interest(0))
