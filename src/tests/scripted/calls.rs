@@ -8,7 +8,7 @@ use super::{descriptor, new_poll};
 use std::ffi::c_int;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 const O_CLOEXEC: i32 = 0o2000000;
 const O_NONBLOCK: i32 = 0o4000;
@@ -117,7 +117,7 @@ fn a_waker_is_a_non_blocking_eventfd_registered_for_edges() {
     let registered = Call::EpollCtl {
         epfd: poll.as_raw_fd(),
         op: 1,
-        fd: waker.as_fd().as_raw_fd(),
+        fd: waker.as_raw_fd(),
         events: EPOLLIN | EPOLLET,
         data: 9,
     };
