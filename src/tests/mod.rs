@@ -1,9 +1,9 @@
 //! What the queue does: one fact, one test; one subject, one file.
 //!
-//! A new test goes into the file of its subject here if it can share its process, into `children.rs`
-//! if it forks, limits or signals its process, into `program.rs` if it starts a program of this
-//! package, and into `lessons.rs` if it starts a lesson; all of them lie under `src`, because the top
-//! level of the repository stays as small as that of the book's examples.
+//! A new test goes into the file of its subject in the list below, or into `children.rs` if it forks,
+//! limits or signals its process, `program.rs` or `delayserver.rs` if it is about these, `lessons.rs`
+//! if it runs an example; all of them lie under `src`, because the top level of the repository is
+//! fixed (`Cargo.toml`, `README.md`, `LICENSE`, `src`, `examples`).
 //!
 //! No result depends on how long something takes. Each test waits for the event itself, no longer
 //! than `LONG`, or asks with a timeout of zero for what must be there already: pipes and socket pairs

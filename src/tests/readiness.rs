@@ -262,6 +262,7 @@ fn priority_data_counts_as_readable_and_a_plain_read_would_block() {
     let (mut ours, theirs) = tcp_pair();
     send_urgent(&theirs, b'!');
     let event = await_events(&mut queue_with(&ours, Interest::PRIORITY))[0];
+    assert_eq!(event.bits(), EPOLLPRI);
     assert!(event.is_readable() && event.is_priority());
     assert_eq!(receive_urgent(&ours).unwrap(), b'!');
     let read = ours.read(&mut [0]).unwrap_err();
