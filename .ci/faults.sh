@@ -92,9 +92,9 @@ masked_calls() {
 # A kernel that returns no event now and then: the test that compares it with the model has to fail.
 a_kernel_that_lies() {
     local tests
-    tests=$(test_program --test model)
+    tests=$(test_program --lib)
     strace -f -o "$work/calls" -e "trace=$epoll_wait" -e "inject=$epoll_wait:retval=0:when=50+100" \
-        "$tests" >"$work/model.log" 2>&1 && fail "the test passes"
+        "$tests" model >"$work/model.log" 2>&1 && fail "the test passes"
     expect "$work/calls" INJECTED
     expect "$work/model.log" "test result: FAILED"
 }

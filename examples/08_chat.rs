@@ -9,8 +9,9 @@
 //! the kernel's buffers hold the data for client 3. Then its queue in the server grows beyond the
 //! limit. Client 3 is dropped, the others are notified, and the chat continues for them.
 //!
-//! Book: all of chapter 4. In `src/tests/readiness.rs`, `writable_comes_back_as_an_edge` shows what
-//! the queue relies on: `flush` stops at `WouldBlock`, and the next event of the client calls it
+//! Book: all of chapter 4. In `src/tests/edge_causes.rs`,
+//! `a_unix_stream_has_an_edge_for_input_and_when_the_peer_has_read_a_whole_write` shows what the
+//! queue relies on: `flush` stops at `WouldBlock`, and the next event of the client calls it
 //! again.
 //!
 //! Needs only `ffi.rs` and `poll.rs`.

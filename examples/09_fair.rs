@@ -11,8 +11,8 @@
 //! the quiet source until the loop reads it.
 //!
 //! Belongs to the glossary, "starvation". The kernel takes ready sources in turn
-//! (`more_ready_sources_than_capacity_take_turns` in `src/tests/poll.rs`): this starvation is
-//! caused by the loop.
+//! (`level_triggered_goes_back_to_the_tail_of_the_ready_list` in `src/tests/ready_list.rs`): this
+//! starvation is caused by the loop.
 //!
 //! Needs only `ffi.rs` and `poll.rs`.
 //!

@@ -13,8 +13,8 @@
 //! directly.
 //!
 //! Belongs to the documentation of `Registry`, "Sources". Among its tests are
-//! `an_inotify_watch_becomes_readable` and `a_terminal_becomes_readable` in `src/tests/sources.rs`,
-//! and `a_file_on_disk_a_directory_and_dev_null_are_eperm` in `src/tests/registration.rs`.
+//! `an_inotify_watch_becomes_readable` and `a_regular_file_a_directory_and_dev_null_are_eperm` in
+//! `src/tests/sources.rs`.
 //!
 //! Needs only `ffi.rs` and `poll.rs`.
 //!

@@ -10,7 +10,7 @@
 //! this kind, usually because it cannot happen. "We read" reads a part of the input, but all of it
 //! from an eventfd or a timerfd. A nested queue is read by polling it.
 //!
-//! Belongs to the guide's page about edges. `src/tests/edges.rs` and `src/tests/triggers.rs` test
+//! Belongs to the guide's page about edges. `src/tests/edge_causes.rs` and `src/tests/triggers.rs` test
 //! what you see here.
 //!
 //! Needs only `ffi.rs` and `poll.rs`.

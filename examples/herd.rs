@@ -11,7 +11,7 @@
 //! after which `accept` returned `WouldBlock`.
 //!
 //! Belongs to the glossary, "thundering herd". The tests with "exclusive" in their names in
-//! `src/tests/triggers.rs` show what the flag does to two queues.
+//! `src/tests/exclusive.rs` show what the flag does to two queues.
 //!
 //! Needs only `ffi.rs` and `poll.rs`.
 //!

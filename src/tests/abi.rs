@@ -23,14 +23,6 @@ fn event_is_packed_on_x86_64_alone() {
 }
 
 #[test]
-fn events_lie_in_a_row_as_the_kernel_writes_them() {
-    let events = [event(EPOLLIN), event(EPOLLOUT)];
-    let stride = &events[1] as *const Event as usize - &events[0] as *const Event as usize;
-    assert_eq!(stride, size_of::<Event>());
-    assert_eq!((events[0].token(), events[1].bits()), (4, EPOLLOUT));
-}
-
-#[test]
 fn debug_prints_the_bits_by_name() {
     let text = |bits| format!("{:?}", event(bits));
     assert_eq!(

@@ -23,7 +23,8 @@ fn is_name_of_a_test(text: &str) -> bool {
 
 #[test]
 fn every_test_that_is_named_exists() {
-    let tests = read_all("src/tests", "rs");
+    let tests = ["src/tests", "src/tests/scripted"];
+    let tests = tests.map(|directory| read_all(directory, "rs")).concat();
     let texts = [
         ("src/guide", "md"),
         (".", "md"),

@@ -1,19 +1,27 @@
-//! What the queue does: one fact per test.
+//! What the queue does: one fact, one test; one subject, one file.
 //!
-//! No result depends on how long something takes, except for one ignored test. Each test waits for
-//! the event itself, or asks with a timeout of zero for what must be there already: pipes and
-//! socket pairs deliver before the call that sends returns. Tests that fork are targets of their
-//! own, so that no child process here holds a duplicate of a descriptor which another test closes.
+//! A new test goes into the file of its subject in the list below, or into `children.rs` if it forks,
+//! limits or signals its process, `program.rs` or `delayserver.rs` if it is about these, `lessons.rs`
+//! if it runs an example; all of them lie under `src`, because the top level of the repository is
+//! fixed (`Cargo.toml`, `README.md`, `LICENSE`, `src`, `examples`).
+//!
+//! No result depends on how long something takes. Each test waits for the event itself, no longer
+//! than `LONG`, or asks with a timeout of zero for what must be there already: pipes and socket pairs
+//! deliver before the call that sends returns.
 
 mod abi;
+mod book;
 mod common;
-mod edges;
+mod datagrams;
+mod edge_causes;
+mod exclusive;
 mod guide;
-mod misunderstandings;
+mod model;
+mod pipes;
 mod poll;
 mod readiness;
+mod ready_list;
 mod registration;
-mod rules;
 mod scripted;
 mod sources;
 mod threads;

@@ -4,39 +4,34 @@
 //! More steps, and others:
 //!
 //! ```sh
-//! EPOLLET_STEPS=10000000 EPOLLET_SEED=7 cargo test --release --test model -- --nocapture
+//! EPOLLET_STEPS=10000000 EPOLLET_SEED=7 cargo test --release --lib model -- --nocapture
 //! ```
 //!
 //! A difference is printed with the shortest calls that show it. Does the test notice it when a rule
 //! of the model is changed? This changes one after the other:
 //!
 //! ```sh
-//! cargo test --test model -- --ignored --nocapture
+//! cargo test --test children -- --ignored --nocapture
 //! ```
 //!
 //! And when the kernel lies, here in every hundredth `epoll_wait`?
 //!
 //! ```sh
-//! strace -f -o /dev/null -e inject=epoll_wait:retval=0:when=50+100 target/debug/deps/model-...
+//! strace -f -o /dev/null -e inject=epoll_wait:retval=0:when=50+100 target/debug/deps/epollet-... model
 //! ```
 //!
-//! It needs no more than `ffi.rs`, `poll.rs` and the model: `rustc --test src/tests/model.rs`. It
-//! passes under qemu-user too (arm64, i386, armhf, ppc64el, s390x).
+//! It passes under qemu-user too (arm64, i386, armhf, ppc64el, s390x).
 
-#[path = "../ffi.rs"]
-mod ffi;
 #[path = "../../examples/model/mod.rs"]
+#[allow(clippy::module_inception)]
 mod model;
-mod model_rules;
-#[path = "../poll.rs"]
-mod poll;
 
-use ffi::{
-    EFD_CLOEXEC, EFD_NONBLOCK, EPOLLET, EPOLLIN, EPOLLONESHOT, EPOLLOUT, EPOLLPRI, EPOLLRDHUP,
+use crate::ffi::{
+    self, EFD_CLOEXEC, EFD_NONBLOCK, EPOLLET, EPOLLIN, EPOLLONESHOT, EPOLLOUT, EPOLLPRI, EPOLLRDHUP,
 };
+use crate::poll::{Events, Interest, Poll, Token};
 use model::files::Kind;
 use model::{Kernel, Key};
-use poll::{Events, Interest, Poll, Token};
 use std::env;
 use std::fmt::{self, Write as _};
 use std::fs::{self, File};

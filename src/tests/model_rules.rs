@@ -295,12 +295,12 @@ const RULES: [(&str, &str, &str); 57] = [
     ),
 ];
 
-/// The files that a copy of the test consists of.
+/// The files of a crate that has the random test alone.
 const FILES: [(&str, &str); 6] = [
+    ("src/lib.rs", "mod ffi; mod poll; mod tests { mod model; }"),
     ("src/ffi.rs", include_str!("../ffi.rs")),
     ("src/poll.rs", include_str!("../poll.rs")),
     ("src/tests/model.rs", include_str!("model.rs")),
-    ("src/tests/model_rules.rs", include_str!("model_rules.rs")),
     (
         "examples/model/mod.rs",
         include_str!("../../examples/model/mod.rs"),
@@ -349,12 +349,12 @@ fn test_with(dir: &Path, right: &str, wrong: &str) -> String {
     let rustc = env::var_os("RUSTC").unwrap_or("rustc".into());
     let mut compile = Command::new(rustc);
     compile.args(["--edition", "2024", "--test", "-A", "warnings", "-o"]);
-    compile.arg(&program).arg(dir.join("src/tests/model.rs"));
+    compile.arg(&program).arg(dir.join("src/lib.rs"));
     assert!(compile.status().unwrap().success(), "{wrong}");
     let mut test = Command::new(program);
     test.args([
         "--exact",
-        "the_kernel_and_the_model_report_the_same_in_the_same_order",
+        "tests::model::the_kernel_and_the_model_report_the_same_in_the_same_order",
     ]);
     test.env_remove("EPOLLET_STEPS")
         .env_remove("EPOLLET_SEED")

@@ -1,20 +1,14 @@
-//! Which bits say what about a source.
+//! Which bits say what about a stream, and what they do not promise.
 
 use super::common::*;
+use crate::Interest;
 use crate::ffi::{EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP};
-use crate::{Interest, Poll};
 use std::ffi::c_void;
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 
 const ALL: u32 = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI;
-
-#[test]
-fn a_connected_socket_with_nothing_to_read_is_writable() {
-    let (ours, _theirs) = unix_pair();
-    assert_eq!(ready_bits(&mut queue_with(&ours, ALL)), EPOLLOUT);
-}
 
 #[test]
 fn writable_goes_away_when_the_send_buffer_is_full_and_comes_back_when_the_peer_reads() {
@@ -50,114 +44,41 @@ fn a_full_tcp_socket_takes_a_byte_before_it_is_reported_as_writable_again() {
 }
 
 #[test]
-fn writable_comes_back_as_an_edge() {
+fn a_readable_source_can_answer_would_block() {
     let (mut ours, mut theirs) = unix_pair();
-    let mut poll = queue_with(&ours, Interest::WRITABLE | Interest::EDGE);
-    assert_eq!(ready_bits(&mut poll), EPOLLOUT);
-    assert_eq!(
-        ready_bits(&mut poll),
-        0,
-        "still writable, but there is no new edge"
-    );
-    fill(&mut ours);
-    drain(&mut theirs);
-    assert_eq!(ready_bits(&mut poll), EPOLLOUT);
+    let mut other_thread = ours.try_clone().unwrap();
+    let mut poll = queue_with(&ours, Interest::READABLE);
+    theirs.write_all(b"a").unwrap();
+    assert!(ready_now(&mut poll)[0].is_readable());
+    assert_eq!(drain(&mut other_thread), 1);
+    let read = ours.read(&mut [0]).unwrap_err();
+    assert_eq!(read.kind(), ErrorKind::WouldBlock);
 }
 
 #[test]
-fn a_connection_that_waits_makes_a_listener_readable() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut poll = queue_with(&listener, Interest::READABLE);
-    assert_eq!(ready_bits(&mut poll), 0);
-    let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    assert_eq!(await_events(&mut poll)[0].bits(), EPOLLIN);
+fn bytes_in_a_buf_reader_are_not_reported() {
+    let (ours, mut theirs) = unix_pair();
+    let mut poll = queue_with(&ours, Interest::READABLE);
+    let mut lines = BufReader::new(ours);
+    theirs.write_all(b"one\ntwo\n").unwrap();
+    assert!(ready_now(&mut poll)[0].is_readable());
+    let mut line = String::new();
+    lines.read_line(&mut line).unwrap();
+    assert_eq!(line, "one\n");
+    assert_eq!(ready_bits(&mut poll), 0, "though a line is left");
+    assert_eq!(lines.buffer(), b"two\n");
 }
 
 #[test]
-fn a_half_close_gives_rdhup_with_data_still_to_read() {
-    let (mut ours, mut theirs) = tcp_pair();
-    theirs.write_all(b"last words").unwrap();
-    theirs.shutdown(Shutdown::Write).unwrap();
-    await_bits(&ours, EPOLLRDHUP);
-    let event = await_events(&mut queue_with(&ours, ALL))[0];
-    assert_eq!(event.bits(), EPOLLIN | EPOLLOUT | EPOLLRDHUP);
-    assert!(event.is_read_closed() && !event.is_write_closed());
-    assert_eq!(drain(&mut ours), 10);
-    ours.write_all(b"an answer all the same").unwrap();
-}
-
-#[test]
-fn without_rdhup_in_the_interest_a_half_close_is_just_readable() {
-    let (mut ours, theirs) = tcp_pair();
-    theirs.shutdown(Shutdown::Write).unwrap();
-    let event = await_events(&mut queue_with(&ours, EPOLLIN))[0];
-    assert_eq!(event.bits(), EPOLLIN);
-    assert!(!event.is_read_closed());
-    assert_eq!(ours.read(&mut [0]).unwrap(), 0, "the read tells");
-}
-
-#[test]
-fn both_directions_shut_down_give_hup() {
-    let (ours, theirs) = tcp_pair();
-    ours.shutdown(Shutdown::Write).unwrap();
-    theirs.shutdown(Shutdown::Write).unwrap();
-    await_bits(&ours, EPOLLHUP);
-    let event = await_events(&mut queue_with(&ours, ALL))[0];
-    assert_eq!(event.bits(), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLHUP);
-    assert!(event.is_read_closed() && event.is_write_closed() && !event.is_error());
-}
-
-#[test]
-fn a_closed_peer_of_a_socket_pair_gives_hup() {
-    let (ours, theirs) = unix_pair();
-    drop(theirs);
-    assert_eq!(
-        ready_bits(&mut queue_with(&ours, EPOLLIN)),
-        EPOLLIN | EPOLLHUP
-    );
-}
-
-#[test]
-fn a_reset_gives_err_and_take_error_says_why() {
-    let (mut ours, theirs) = tcp_pair();
-    ours.write_all(b"never read").unwrap();
-    await_bits(&theirs, EPOLLIN);
-    drop(theirs); // Closed with something unread: the kernel sends a reset.
-    let event = await_events(&mut queue_with(&ours, Interest::READABLE))[0];
-    assert_eq!(event.bits(), EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP);
-    assert!(event.is_error() && event.is_read_closed() && event.is_write_closed());
-    let error = ours.take_error().unwrap().expect("SO_ERROR is set");
-    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
-    assert!(ours.take_error().unwrap().is_none(), "asking takes it");
-}
-
-#[test]
-fn data_that_came_before_a_reset_is_read_before_the_error() {
-    let (mut ours, mut theirs) = tcp_pair();
-    theirs.write_all(b"last words").unwrap();
-    await_bits(&ours, EPOLLIN);
-    reset(theirs);
-    await_bits(&ours, EPOLLERR);
-    let event = await_events(&mut queue_with(&ours, Interest::READABLE))[0];
-    assert!(event.is_readable() && event.is_error());
-    let mut buffer = [0; 100];
-    assert_eq!(ours.read(&mut buffer).unwrap(), 10);
-    let error = ours.read(&mut buffer).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
-    assert_eq!(
-        ours.read(&mut buffer).unwrap(),
-        0,
-        "the error is returned once"
-    );
-}
-
-#[test]
-fn hang_up_and_error_are_reported_without_interest() {
+fn an_interest_of_zero_still_reports_a_hang_up_and_an_error() {
     let (ours, theirs) = unix_pair();
     let mut poll = queue_with(&ours, 0);
-    assert_eq!(ready_bits(&mut poll), 0);
     drop(theirs);
     assert_eq!(ready_bits(&mut poll), EPOLLHUP);
+    let (reader, writer) = pipe();
+    let mut poll = queue_with(&writer, 0);
+    drop(reader);
+    assert_eq!(ready_bits(&mut poll), EPOLLERR);
 }
 
 /// Starts a connect that does not block.
@@ -190,119 +111,177 @@ fn a_refused_non_blocking_connect_is_writable_with_an_error() {
 }
 
 #[test]
-fn a_socket_before_its_connect_is_hung_up_and_writable() {
-    assert_eq!(
-        ready_bits(&mut queue_with(&tcp_socket(), EPOLLIN | EPOLLOUT)),
-        EPOLLOUT | EPOLLHUP
-    );
+fn a_socket_reported_as_hung_up_before_its_connect_connects() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let socket = tcp_socket();
+    let event = ready_now(&mut queue_with(&socket, EPOLLOUT))[0];
+    assert_eq!(event.bits(), EPOLLOUT | EPOLLHUP);
+    assert!(event.is_writable() && event.is_read_closed() && event.is_write_closed());
+    connect(&socket, listener.local_addr().unwrap());
+    await_bits(&socket, EPOLLOUT);
+    (&socket).write_all(b"a").unwrap();
 }
 
 #[test]
-fn the_writer_of_a_pipe_gone_is_hup() {
-    let (reader, writer) = pipe();
-    let mut poll = queue_with(&reader, EPOLLIN);
-    drop(writer);
-    assert_eq!(ready_bits(&mut poll), EPOLLHUP);
+fn a_listener_that_waits_for_connections_has_no_hang_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let interest = Interest::READABLE | Interest::WRITABLE;
+    assert_eq!(ready_bits(&mut queue_with(&listener, interest)), 0);
 }
 
 #[test]
-fn data_in_a_pipe_whose_writer_is_gone_is_reported_with_the_hup() {
-    let (mut reader, mut writer) = pipe();
-    let mut poll = queue_with(&reader, EPOLLIN);
-    writer.write_all(b"left behind").unwrap();
-    drop(writer);
-    assert_eq!(ready_bits(&mut poll), EPOLLIN | EPOLLHUP);
-    assert_eq!(drain(&mut reader), 11);
-    assert_eq!(ready_bits(&mut poll), EPOLLHUP);
+fn after_rdhup_data_can_be_read_and_written() {
+    let (mut ours, mut theirs) = tcp_pair();
+    theirs.write_all(b"last").unwrap();
+    theirs.shutdown(Shutdown::Write).unwrap();
+    await_bits(&ours, EPOLLRDHUP);
+    let event = ready_now(&mut queue_with(&ours, ALL))[0];
+    assert_eq!(event.bits(), EPOLLIN | EPOLLOUT | EPOLLRDHUP);
+    assert!(event.is_read_closed() && !event.is_write_closed());
+    assert_eq!(drain(&mut ours), 4);
+    ours.write_all(b"answer").unwrap();
+    await_bits(&theirs, EPOLLIN);
+    assert_eq!(drain(&mut theirs), 6);
 }
 
 #[test]
-fn the_reader_of_a_pipe_gone_is_err() {
-    let (reader, mut writer) = pipe();
-    let mut poll = queue_with(&writer, EPOLLOUT);
-    drop(reader);
-    let event = ready_now(&mut poll)[0];
-    assert_eq!(event.bits(), EPOLLOUT | EPOLLERR);
-    assert!(event.is_write_closed());
-    assert_eq!(
-        writer.write(b"x").unwrap_err().kind(),
-        ErrorKind::BrokenPipe
-    );
+fn without_rdhup_in_the_interest_a_half_close_is_just_readable() {
+    let (mut ours, theirs) = tcp_pair();
+    theirs.shutdown(Shutdown::Write).unwrap();
+    let event = await_events(&mut queue_with(&ours, EPOLLIN))[0];
+    assert_eq!(event.bits(), EPOLLIN);
+    assert!(!event.is_read_closed());
+    assert_eq!(ours.read(&mut [0]).unwrap(), 0, "the read tells");
 }
 
 #[test]
-fn the_reader_of_a_full_pipe_gone_is_err_alone() {
-    let (reader, mut writer) = pipe();
-    let mut poll = queue_with(&writer, EPOLLOUT);
-    fill(&mut writer);
-    assert_eq!(ready_bits(&mut poll), 0);
-    drop(reader);
-    let event = ready_now(&mut poll)[0];
-    assert_eq!(event.bits(), EPOLLERR);
-    assert!(event.is_write_closed());
+fn rdhup_is_also_our_own_shutdown_and_bytes_can_be_read_after_it() {
+    let (mut ours, mut theirs) = tcp_pair();
+    ours.shutdown(Shutdown::Read).unwrap();
+    let event = ready_now(&mut queue_with(&ours, Interest::READABLE))[0];
+    assert_eq!(event.bits(), EPOLLIN | EPOLLRDHUP);
+    assert!(event.is_read_closed());
+    assert_eq!(ours.read(&mut [0]).unwrap(), 0);
+    theirs.write_all(b"late").unwrap();
+    let mut received = 0;
+    until("the bytes arrive", || {
+        received += drain(&mut ours);
+        received == 4
+    });
 }
 
 #[test]
-fn out_of_band_data_is_priority() {
-    const MSG_OOB: i32 = 1;
+fn both_directions_shut_down_give_hup() {
     let (ours, theirs) = tcp_pair();
+    ours.shutdown(Shutdown::Write).unwrap();
+    theirs.shutdown(Shutdown::Write).unwrap();
+    await_bits(&ours, EPOLLHUP);
+    let event = await_events(&mut queue_with(&ours, ALL))[0];
+    assert_eq!(event.bits(), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLHUP);
+    assert!(event.is_read_closed() && event.is_write_closed() && !event.is_error());
+}
+
+/// So `while let Ok(count) = ours.read(..)` does not end.
+#[test]
+fn a_read_at_the_end_of_file_returns_zero_again_and_again() {
+    let (mut ours, theirs) = unix_pair();
+    drop(theirs);
+    for _ in 0..3 {
+        assert_eq!(ours.read(&mut [0]).unwrap(), 0);
+    }
+}
+
+#[test]
+fn a_reset_gives_err_and_take_error_says_why() {
+    let (mut ours, theirs) = tcp_pair();
+    ours.write_all(b"never read").unwrap();
+    await_bits(&theirs, EPOLLIN);
+    drop(theirs); // Closed with something unread: the kernel sends a reset.
+    let event = await_events(&mut queue_with(&ours, Interest::READABLE))[0];
+    assert_eq!(event.bits(), EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP);
+    assert!(event.is_error() && event.is_read_closed() && event.is_write_closed());
+    let error = ours.take_error().unwrap().expect("SO_ERROR is set");
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    assert!(ours.take_error().unwrap().is_none(), "asking takes it");
+}
+
+#[test]
+fn data_that_came_before_a_reset_is_read_before_the_error() {
+    let (mut ours, mut theirs) = tcp_pair();
+    theirs.write_all(b"last words").unwrap();
+    await_bits(&ours, EPOLLIN);
+    reset(theirs);
+    await_bits(&ours, EPOLLERR);
+    let event = ready_now(&mut queue_with(&ours, Interest::READABLE))[0];
+    assert!(event.is_readable() && event.is_error());
+    let mut buffer = [0; 100];
+    assert_eq!(ours.read(&mut buffer).unwrap(), 10);
+    let error = ours.read(&mut buffer).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    assert_eq!(
+        ours.read(&mut buffer).unwrap(),
+        0,
+        "the error is returned once"
+    );
+}
+
+#[test]
+fn data_that_came_before_a_reset_is_read_after_take_error() {
+    let (mut ours, mut theirs) = tcp_pair();
+    theirs.write_all(b"bye").unwrap();
+    await_bits(&ours, EPOLLIN);
+    reset(theirs);
+    await_bits(&ours, EPOLLERR);
+    assert!(ours.take_error().unwrap().is_some());
+    assert_eq!(ours.read(&mut [0; 10]).unwrap(), 3);
+    assert_eq!(ours.read(&mut [0; 10]).unwrap(), 0);
+}
+
+const MSG_OOB: i32 = 1;
+
+/// Sends one byte out of band.
+fn send_urgent(socket: &TcpStream, byte: u8) {
+    let byte = [byte];
     // SAFETY: one byte is there.
-    let sent = unsafe {
-        c::send(
-            theirs.as_raw_fd(),
-            b"!".as_ptr() as *const c_void,
-            1,
-            MSG_OOB,
-        )
-    };
+    let sent = unsafe { c::send(socket.as_raw_fd(), byte.as_ptr().cast(), 1, MSG_OOB) };
     assert_eq!(sent, 1);
+}
+
+/// Receives the byte that was sent out of band.
+fn receive_urgent(socket: &TcpStream) -> io::Result<u8> {
+    let mut byte = [0];
+    // SAFETY: there is room for one byte.
+    match unsafe { c::recv(socket.as_raw_fd(), byte.as_mut_ptr().cast(), 1, MSG_OOB) } {
+        1 => Ok(byte[0]),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[test]
+fn priority_data_counts_as_readable_and_a_plain_read_would_block() {
+    let (mut ours, theirs) = tcp_pair();
+    send_urgent(&theirs, b'!');
     let event = await_events(&mut queue_with(&ours, Interest::PRIORITY))[0];
     assert_eq!(event.bits(), EPOLLPRI);
-    assert!(event.is_priority() && event.is_readable());
+    assert!(event.is_readable() && event.is_priority());
+    assert_eq!(receive_urgent(&ours).unwrap(), b'!');
+    let read = ours.read(&mut [0]).unwrap_err();
+    assert_eq!(read.kind(), ErrorKind::WouldBlock);
 }
 
 #[test]
-fn an_empty_datagram_is_something_to_read() {
-    let ours = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let theirs = UdpSocket::bind("127.0.0.1:0").unwrap();
-    theirs.send_to(b"", ours.local_addr().unwrap()).unwrap();
-    assert_eq!(
-        await_events(&mut queue_with(&ours, EPOLLIN))[0].bits(),
-        EPOLLIN
-    );
-    assert_eq!(ours.recv(&mut [0; 10]).unwrap(), 0);
-}
-
-/// The ICMP message "port unreachable" reaches a socket that is connected to that port. It does not
-/// close anything: the error is taken once.
-#[test]
-fn an_icmp_error_is_err_on_a_connected_udp_socket() {
-    // Being connected elsewhere, this socket keeps the port from others and takes no datagram.
-    let unreachable = UdpSocket::bind("127.0.0.1:0").unwrap();
-    unreachable.connect("127.0.0.1:9").unwrap();
-    let ours = UdpSocket::bind("127.0.0.1:0").unwrap();
-    ours.connect(unreachable.local_addr().unwrap()).unwrap();
-    ours.set_nonblocking(true).unwrap();
-    let mut poll = queue_with(&ours, Interest::READABLE);
-    assert_eq!(ready_bits(&mut poll), 0);
-    ours.send(b"a").unwrap();
-    let event = await_events(&mut poll)[0];
-    assert_eq!(event.bits(), EPOLLERR);
-    assert!(!event.is_readable(), "so read on errors, too");
-    let error = ours.recv(&mut [0]).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
-    assert_eq!(ready_bits(&mut poll), 0);
-}
-
-#[test]
-fn readable_and_writable_come_in_one_event() {
-    let (ours, mut theirs) = unix_pair();
-    theirs.write_all(b"a").unwrap();
-    let mut poll = Poll::new().unwrap();
-    poll.registry()
-        .register(&ours, 9, Interest::READABLE | Interest::WRITABLE)
-        .unwrap();
-    let events = ready_now(&mut poll);
-    assert_eq!(sorted_tokens(&events), [9]);
-    assert!(events[0].is_readable() && events[0].is_writable());
+fn a_plain_read_loses_the_out_of_band_byte_even_if_it_would_block() {
+    let (mut ours, mut theirs) = tcp_pair();
+    send_urgent(&theirs, b'!');
+    await_bits(&ours, EPOLLPRI);
+    let read = ours.read(&mut [0]).unwrap_err();
+    assert_eq!(read.kind(), ErrorKind::WouldBlock);
+    let urgent = receive_urgent(&ours).unwrap_err();
+    assert_eq!(urgent.kind(), ErrorKind::InvalidInput);
+    send_urgent(&theirs, b'!');
+    await_bits(&ours, EPOLLPRI);
+    theirs.write_all(b"after").unwrap();
+    await_bits(&ours, EPOLLIN);
+    assert_eq!(drain(&mut ours), 5, "the bytes behind it");
+    assert!(receive_urgent(&ours).is_err());
 }

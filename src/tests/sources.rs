@@ -1,108 +1,100 @@
-//! Kinds of files that can be sources. Child processes, signals and standard input are in
+//! What can be a source, and what cannot. Signals, processes and standard input are in
 //! `children.rs`.
 
 use super::common::*;
-use crate::Interest;
-use crate::ffi::{EFD_CLOEXEC, EFD_NONBLOCK, EPOLLIN};
-use std::ffi::{CString, c_long};
-use std::fs::File;
+use crate::ffi::{EPOLLERR, EPOLLIN, EPOLLPRI};
+use crate::{Interest, Poll};
+use std::ffi::CString;
+use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::UdpSocket;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::UnixDatagram;
-
-/// Asserts that there is nothing before `act`, and EPOLLIN after it.
-fn becomes_readable(source: &impl AsFd, act: impl FnOnce()) {
-    let mut poll = queue_with(source, Interest::READABLE);
-    assert_eq!(ready_bits(&mut poll), 0);
-    act();
-    assert_eq!(await_events(&mut poll)[0].bits(), EPOLLIN);
-}
+use std::{env, process};
 
 #[test]
-fn a_tcp_stream_becomes_readable() {
-    let (ours, mut theirs) = tcp_pair();
-    becomes_readable(&ours, || theirs.write_all(b"a").unwrap());
-}
-
-#[test]
-fn a_udp_socket_becomes_readable() {
-    let ours = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let theirs = UdpSocket::bind("127.0.0.1:0").unwrap();
-    becomes_readable(&ours, || {
-        theirs.send_to(b"a", ours.local_addr().unwrap()).unwrap();
-    });
-}
-
-#[test]
-fn a_unix_stream_becomes_readable() {
+fn any_owner_of_a_descriptor_is_a_source() {
     let (ours, mut theirs) = unix_pair();
-    becomes_readable(&ours, || theirs.write_all(b"a").unwrap());
+    let mut poll = Poll::new().unwrap();
+    let owned = OwnedFd::from(ours);
+    poll.registry()
+        .register(&owned, 1, Interest::READABLE)
+        .unwrap();
+    theirs.write_all(b"a").unwrap();
+    assert_eq!(sorted_tokens(&ready_now(&mut poll)), [1]);
+    let mut file = File::from(owned);
+    poll.registry().deregister(&file).unwrap();
+    file.read_exact(&mut [0]).unwrap();
 }
 
 #[test]
-fn a_unix_datagram_socket_becomes_readable() {
-    let (ours, theirs) = UnixDatagram::pair().unwrap();
-    becomes_readable(&ours, || {
-        theirs.send(b"a").unwrap();
-    });
+fn sources_of_different_types_can_be_registered_through_one_reference_type() {
+    let (stream, _theirs) = unix_pair();
+    let (reader, _writer) = pipe();
+    let sources: [&dyn AsFd; 2] = [&stream, &reader];
+    let poll = Poll::new().unwrap();
+    for (token, source) in sources.into_iter().enumerate() {
+        poll.registry().register(source, token, EPOLLIN).unwrap();
+        poll.registry().reregister(source, token, EPOLLIN).unwrap();
+        poll.registry().deregister(source).unwrap();
+    }
 }
 
 #[test]
-fn a_pipe_becomes_readable() {
-    let (reader, mut writer) = pipe();
-    becomes_readable(&reader, || writer.write_all(b"a").unwrap());
+fn a_regular_file_a_directory_and_dev_null_are_eperm() {
+    let opened = ["/", "/dev/null"].map(|path| File::open(path).unwrap());
+    let [directory, null] = opened;
+    let poll = Poll::new().unwrap();
+    for file in [memory_file(), directory, null] {
+        let registry = poll.registry();
+        assert_eq!(os_code(registry.register(&file, 1, EPOLLIN)), EPERM);
+        assert_eq!(os_code(registry.reregister(&file, 1, EPOLLIN)), EPERM);
+        assert_eq!(os_code(registry.deregister(&file)), EPERM);
+    }
 }
 
 #[test]
-fn an_eventfd_becomes_readable() {
-    // SAFETY: no pointer.
-    let eventfd = owned_fd(unsafe { crate::ffi::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) });
-    let eventfd = File::from(eventfd);
-    becomes_readable(&eventfd, || {
-        (&eventfd).write_all(&3_u64.to_ne_bytes()).unwrap()
-    });
-    let mut counter = [0; 8];
-    (&eventfd).read_exact(&mut counter).unwrap();
-    assert_eq!(u64::from_ne_bytes(counter), 3);
+fn some_regular_files_in_proc_can_be_registered() {
+    let file = File::open("/proc/self/mounts").unwrap();
+    assert!(file.metadata().unwrap().is_file());
+    let poll = Poll::new().unwrap();
+    poll.registry().register(&file, 1, EPOLLPRI).unwrap();
 }
 
 #[test]
-fn a_timerfd_becomes_readable() {
-    const CLOCK_MONOTONIC: i32 = 1;
-    // SAFETY: no pointer.
-    let timer = owned_fd(unsafe { c::timerfd_create(CLOCK_MONOTONIC, CLOEXEC) });
-    becomes_readable(&timer, || {
-        let once_in_a_millisecond: [c_long; 4] = [0, 0, 0, 1_000_000];
-        let new = once_in_a_millisecond.as_ptr();
-        // SAFETY: `new` is a `struct itimerspec`; the old one is not asked for.
-        let set = unsafe { c::timerfd_settime(timer.as_raw_fd(), 0, new, std::ptr::null_mut()) };
-        assert_eq!(set, 0);
-    });
-    let mut expirations = [0; 8];
-    File::from(timer).read_exact(&mut expirations).unwrap();
-    assert_eq!(u64::from_ne_bytes(expirations), 1);
+fn a_file_in_sys_reports_a_change_before_its_first_read() {
+    let Ok(mut file) = File::open("/sys/kernel/uevent_seqnum") else {
+        return; // /sys is not mounted here
+    };
+    let mut poll = queue_with(&file, EPOLLIN | EPOLLPRI);
+    assert_eq!(ready_bits(&mut poll), EPOLLIN | EPOLLPRI | EPOLLERR);
+    file.read_to_string(&mut String::new()).unwrap();
+    assert_eq!(ready_bits(&mut poll), EPOLLIN);
 }
 
 #[test]
 fn an_inotify_watch_becomes_readable() {
     const IN_CREATE: u32 = 0x100;
-    let directory = std::env::temp_dir().join(format!("epollet-{}", std::process::id()));
-    std::fs::create_dir(&directory).unwrap();
+    let directory = env::temp_dir().join(format!("epollet-{}", process::id()));
+    fs::create_dir(&directory).unwrap();
     let path = CString::new(directory.as_os_str().as_bytes()).unwrap();
     // SAFETY: no pointer; then a path that ends in a zero byte.
     let inotify = owned_fd(unsafe { c::inotify_init1(CLOEXEC) });
     assert!(unsafe { c::inotify_add_watch(inotify.as_raw_fd(), path.as_ptr(), IN_CREATE) } >= 0);
-    becomes_readable(&inotify, || {
-        File::create(directory.join("new")).unwrap();
-    });
-    std::fs::remove_dir_all(&directory).unwrap();
+    let mut poll = queue_with(&inotify, Interest::READABLE);
+    assert_eq!(ready_bits(&mut poll), 0);
+    File::create(directory.join("new")).unwrap();
+    fs::remove_dir_all(&directory).unwrap();
+    assert_eq!(await_events(&mut poll)[0].bits(), EPOLLIN);
 }
 
 #[test]
-fn a_terminal_becomes_readable() {
-    let (mut keyboard, terminal) = pseudoterminal();
-    // A terminal hands over whole lines.
-    becomes_readable(&terminal, || keyboard.write_all(b"hello\n").unwrap());
+fn a_queue_whose_ready_list_has_something_to_report_is_readable() {
+    let (ours, mut theirs) = unix_pair();
+    let mut inner = queue_with(&ours, EPOLLIN);
+    let mut outer = Poll::new().unwrap();
+    outer.registry().register(&inner, 2, EPOLLIN).unwrap();
+    assert_eq!(sorted_tokens(&ready_now(&mut outer)), []);
+    theirs.write_all(b"a").unwrap();
+    assert_eq!(sorted_tokens(&ready_now(&mut outer)), [2]);
+    assert_eq!(sorted_tokens(&ready_now(&mut inner)), [1]);
 }

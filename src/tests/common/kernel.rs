@@ -12,6 +12,7 @@ pub const NONBLOCK: i32 = 0o4000;
 pub const EPERM: i32 = 1;
 pub const ENOENT: i32 = 2;
 pub const EINTR: i32 = 4;
+pub const EIO: i32 = 5;
 pub const EBADF: i32 = 9;
 pub const ENOMEM: i32 = 12;
 pub const EEXIST: i32 = 17;
@@ -53,6 +54,7 @@ pub mod c {
         pub fn inotify_init1(flags: c_int) -> c_int;
         pub fn kill(pid: c_int, signal: c_int) -> c_int;
         pub fn listen(fd: c_int, backlog: c_int) -> c_int;
+        pub fn memfd_create(name: *const c_char, flags: c_uint) -> c_int;
         pub fn mkfifo(path: *const c_char, mode: c_uint) -> c_int;
         pub fn pause() -> c_int;
         pub fn pipe2(fds: *mut c_int, flags: c_int) -> c_int;
@@ -60,8 +62,8 @@ pub mod c {
         pub fn prctl(option: c_int, ...) -> c_int;
         pub fn pthread_sigmask(how: c_int, set: *const c_void, old: *mut c_void) -> c_int;
         pub fn ptsname_r(fd: c_int, name: *mut c_char, len: usize) -> c_int;
-        pub fn raise(signal: c_int) -> c_int;
         pub fn read(fd: c_int, bytes: *mut c_void, len: usize) -> isize;
+        pub fn recv(fd: c_int, bytes: *mut c_void, len: usize, flags: c_int) -> isize;
         pub fn send(fd: c_int, bytes: *const c_void, len: usize, flags: c_int) -> isize;
         pub fn setitimer(which: c_int, new: *const c_long, old: *mut c_long) -> c_int;
         pub fn setsockopt(

@@ -1,6 +1,6 @@
 //! Short ways to ask a queue what it reports.
 
-use super::wait::LONG;
+use super::wait::{LONG, until};
 use epollet::{Event, Events, Interest, Poll, Token};
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -39,7 +39,8 @@ pub fn await_events(poll: &mut Poll) -> Events {
 /// Waits until `source` is ready for all of `wanted`.
 pub fn await_bits(source: &impl AsFd, wanted: u32) {
     let mut poll = queue_with(source, wanted);
-    while await_events(&mut poll)[0].bits() & wanted != wanted {}
+    let what = format!("{:?}", Interest::from(wanted));
+    until(&what, || ready_bits(&mut poll) & wanted == wanted);
 }
 
 /// Returns the tokens of `events` in ascending order.

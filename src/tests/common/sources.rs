@@ -4,7 +4,7 @@ use super::kernel::{CLOEXEC, NONBLOCK, c, owned_fd};
 use std::ffi::{CStr, CString, c_void};
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
@@ -60,6 +60,28 @@ pub fn refusing_listener() -> TcpListener {
     let bound = unsafe { c::bind(socket.as_raw_fd(), any.as_ptr() as *const c_void, 16) };
     assert_eq!(bound, 0);
     TcpListener::from(socket)
+}
+
+/// Returns two non-blocking UDP sockets on loopback that are connected to each other.
+pub fn udp_pair() -> (UdpSocket, UdpSocket) {
+    let [ours, theirs] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+    ours.connect(theirs.local_addr().unwrap()).unwrap();
+    theirs.connect(ours.local_addr().unwrap()).unwrap();
+    ours.set_nonblocking(true).unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    (ours, theirs)
+}
+
+/// Makes a UDP socket unreachable for its peer, which gets an ICMP error for what it sends. Being
+/// connected elsewhere, the socket takes no datagram, and keeps its port from others.
+pub fn make_unreachable(socket: &UdpSocket) {
+    socket.connect("127.0.0.1:9").unwrap();
+}
+
+/// Returns a regular file in memory.
+pub fn memory_file() -> File {
+    // SAFETY: the name ends in a zero byte.
+    File::from(owned_fd(unsafe { c::memfd_create(c"epollet".as_ptr(), 0) }))
 }
 
 /// Returns the reading and the writing end of a non-blocking pipe.

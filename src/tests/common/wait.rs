@@ -7,7 +7,7 @@ use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 /// The longest that a test waits for what must come.
-pub const LONG: Duration = Duration::from_secs(30);
+pub const LONG: Duration = Duration::from_secs(5);
 
 /// Waits until a condition holds, for no longer than `LONG`. It sleeps in between, because a loop
 /// that spins can starve those it waits for where threads run one at a time (valgrind).
@@ -17,6 +17,15 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(start.elapsed() < LONG, "not within {LONG:?}: {what}");
         thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Runs `act`, which may sleep without a limit, and returns its result. After `LONG` the test fails,
+/// and the thread of `act` is left behind.
+pub fn within_limit<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || tell.send(act()));
+    let result = told.recv_timeout(LONG);
+    result.expect("it failed, or it sleeps without an end")
 }
 
 /// Waits until a process or a thread is stopped (T) or sleeps (S), as its `stat` in /proc says: the

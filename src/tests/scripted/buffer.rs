@@ -61,15 +61,6 @@ fn the_capacity_is_the_most_that_the_kernel_writes() {
     }
 }
 
-#[test]
-fn no_capacity_is_invalid_input_and_says_what_to_do() {
-    let (maxevents, result) = max_events(&mut Events::new(), Answer::Error(EINVAL));
-    let error = result.unwrap_err();
-    assert_eq!((maxevents, error.kind()), (0, ErrorKind::InvalidInput));
-    assert!(error.to_string().contains("Events::with_capacity(64)"));
-    assert!(error.to_string().contains("Events::with_capacity(64)"));
-}
-
 /// The kernel takes from 1 to `i32::MAX / size_of::<Event>()` events. Whatever part of a greater
 /// capacity fits in an int: it is never more than there is room for.
 #[test]

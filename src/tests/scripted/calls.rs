@@ -1,24 +1,17 @@
 //! The other calls: `epoll_create1`, `epoll_ctl`, `eventfd`.
 
 use super::super::common::{EBADF, EEXIST, EINVAL, ELOOP, EMFILE, ENFILE, ENODEV, ENOENT, ENOMEM};
-use super::super::common::{ENOSPC, EPERM, fill, os_code, pipe, unix_pair};
+use super::super::common::{ENOSPC, EPERM, os_code, pipe, unix_pair};
 use super::ffi::{Answer, Call, EPOLLET, EPOLLIN, EPOLLOUT, play};
 use super::poll::{Interest, Poll, Waker};
 use super::{descriptor, new_poll};
 use std::ffi::c_int;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 const O_CLOEXEC: i32 = 0o2000000;
 const O_NONBLOCK: i32 = 0o4000;
-
-#[test]
-fn a_queue_is_close_on_exec() {
-    let (poll, calls) = play([descriptor()], Poll::new);
-    poll.unwrap();
-    assert_eq!(calls, [Call::EpollCreate1 { flags: O_CLOEXEC }]);
-}
 
 #[test]
 fn errors_of_epoll_create1_are_returned() {
@@ -124,7 +117,7 @@ fn a_waker_is_a_non_blocking_eventfd_registered_for_edges() {
     let registered = Call::EpollCtl {
         epfd: poll.as_raw_fd(),
         op: 1,
-        fd: waker.as_fd().as_raw_fd(),
+        fd: waker.as_raw_fd(),
         events: EPOLLIN | EPOLLET,
         data: 9,
     };
@@ -140,17 +133,6 @@ fn a_wake_writes_one() {
     let mut written = Vec::new();
     other_end.read_to_end(&mut written).unwrap();
     assert_eq!(written, 1_u64.to_ne_bytes());
-}
-
-#[test]
-fn a_wake_that_finds_no_room_is_would_block() {
-    let poll = new_poll();
-    let (_reader, mut writer) = pipe();
-    fill(&mut writer);
-    let full = Answer::Descriptor(writer.into());
-    let (waker, _) = play([full, Answer::Zero], || Waker::new(poll.registry(), 9));
-    let error = waker.unwrap().wake().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::WouldBlock);
 }
 
 #[test]

@@ -54,7 +54,7 @@ struct Kernel {
 }
 
 thread_local! {
-    // Each test runs on a thread of its own.
+    // Each test calls on a thread of its own.
     static KERNEL: RefCell<Kernel> = RefCell::default();
 }
 

@@ -1,6 +1,6 @@
 //! The timeouts of `epoll_wait`, signals, and errors.
 
-use super::super::common::{EBADF, EINTR, ENOMEM, os_code};
+use super::super::common::{EBADF, EINTR, ENOMEM, os_code, within_limit};
 use super::ffi::{Answer, Call, play};
 use super::poll::Events;
 use super::{new_poll, one_event};
@@ -18,22 +18,24 @@ fn poll_with<const N: usize>(
     script: [Answer; N],
     timeout: Option<Duration>,
 ) -> (Result<Events>, Vec<c_int>) {
-    let mut poll = new_poll();
-    let mut events = Events::with_capacity(4);
-    let (result, calls) = play(script, || poll.poll(&mut events, timeout));
-    let wanted = (poll.as_raw_fd(), 4);
-    let timeouts = calls.iter().map(|call| match *call {
-        Call::EpollWait {
-            epfd,
-            maxevents,
-            timeout,
-        } => {
-            assert_eq!((epfd, maxevents), wanted);
-            timeout
-        }
-        ref other => panic!("{other:?}"),
-    });
-    (result.map(|()| events), timeouts.collect())
+    within_limit(move || {
+        let mut poll = new_poll();
+        let mut events = Events::with_capacity(4);
+        let (result, calls) = play(script, || poll.poll(&mut events, timeout));
+        let wanted = (poll.as_raw_fd(), 4);
+        let timeouts = calls.iter().map(|call| match *call {
+            Call::EpollWait {
+                epfd,
+                maxevents,
+                timeout,
+            } => {
+                assert_eq!((epfd, maxevents), wanted);
+                timeout
+            }
+            ref other => panic!("{other:?}"),
+        });
+        (result.map(|()| events), timeouts.collect())
+    })
 }
 
 /// Returns the timeout that the kernel gets for `timeout`.

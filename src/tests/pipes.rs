@@ -1,0 +1,121 @@
+//! Which bits say what about pipes, FIFOs and terminals.
+
+use super::common::*;
+use crate::Interest;
+use crate::ffi::{EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT};
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+
+#[test]
+fn the_end_of_a_pipe_is_a_hang_up_without_epollin() {
+    let (mut reader, writer) = pipe();
+    let mut poll = queue_with(&reader, Interest::READABLE);
+    drop(writer);
+    let event = ready_now(&mut poll)[0];
+    assert_eq!(event.bits(), EPOLLHUP);
+    assert!(!event.is_readable() && event.is_read_closed());
+    assert_eq!(reader.read(&mut [0]).unwrap(), 0, "the end of file");
+}
+
+#[test]
+fn data_in_a_pipe_whose_writer_is_gone_is_reported_with_the_hup() {
+    let (mut reader, mut writer) = pipe();
+    let mut poll = queue_with(&reader, EPOLLIN);
+    writer.write_all(b"left behind").unwrap();
+    drop(writer);
+    assert_eq!(ready_bits(&mut poll), EPOLLIN | EPOLLHUP);
+    assert_eq!(drain(&mut reader), 11);
+    assert_eq!(ready_bits(&mut poll), EPOLLHUP);
+}
+
+#[test]
+fn the_reader_of_a_pipe_gone_is_err() {
+    let (reader, mut writer) = pipe();
+    let mut poll = queue_with(&writer, EPOLLOUT);
+    drop(reader);
+    let event = ready_now(&mut poll)[0];
+    assert_eq!(event.bits(), EPOLLOUT | EPOLLERR);
+    assert!(event.is_write_closed());
+    assert_eq!(
+        writer.write(b"x").unwrap_err().kind(),
+        ErrorKind::BrokenPipe
+    );
+}
+
+#[test]
+fn the_reader_of_a_full_pipe_gone_is_err_alone() {
+    let (reader, mut writer) = pipe();
+    let mut poll = queue_with(&writer, EPOLLOUT);
+    fill(&mut writer);
+    assert_eq!(ready_bits(&mut poll), 0);
+    drop(reader);
+    let event = ready_now(&mut poll)[0];
+    assert_eq!(event.bits(), EPOLLERR);
+    assert!(event.is_write_closed());
+}
+
+#[test]
+fn a_fifo_that_is_hung_up_can_be_opened_for_writing_again() {
+    let (reader, writer) = pipe();
+    // Opening a pipe in /proc makes a new open file description for it, as with a FIFO.
+    let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
+    let mut poll = queue_with(&reader, Interest::READABLE);
+    drop(writer);
+    assert!(ready_now(&mut poll)[0].is_read_closed());
+    let mut writer = OpenOptions::new().write(true).open(path).unwrap();
+    assert_eq!(ready_bits(&mut poll), 0, "the hang-up is over");
+    writer.write_all(b"a").unwrap();
+    assert_eq!(ready_bits(&mut poll), EPOLLIN);
+}
+
+#[test]
+fn a_fifo_reads_end_of_file_before_its_first_writer_without_a_hang_up() {
+    let path = fifo();
+    let mut options = OpenOptions::new();
+    options.custom_flags(NONBLOCK);
+    let mut reader = options.read(true).open(&path).unwrap();
+    let mut poll = queue_with(&reader, Interest::READABLE);
+    assert_eq!(reader.read(&mut [0]).unwrap(), 0);
+    assert_eq!(ready_bits(&mut poll), 0);
+    let writer = options.read(false).write(true).open(&path).unwrap();
+    fs::remove_file(path).unwrap();
+    let empty = reader.read(&mut [0]).unwrap_err();
+    assert_eq!(empty.kind(), ErrorKind::WouldBlock);
+    drop(writer);
+    assert_eq!(ready_bits(&mut poll), EPOLLHUP);
+}
+
+#[test]
+fn a_short_read_of_a_terminal_leaves_the_next_line_unreported() {
+    let (mut master, mut ours) = pseudoterminal();
+    master.write_all(b"one\ntwo\n").unwrap();
+    await_bits(&ours, EPOLLIN);
+    let mut poll = queue_with(&ours, EPOLLIN | EPOLLET);
+    assert_eq!(ready_bits(&mut poll), EPOLLIN);
+    assert_eq!(ours.read(&mut [0; 100]).unwrap(), 4);
+    assert_eq!(ready_bits(&mut poll), 0);
+    assert_eq!(ours.read(&mut [0; 100]).unwrap(), 4);
+}
+
+#[test]
+fn a_pseudoterminal_that_is_hung_up_can_be_opened_again() {
+    const O_NOCTTY: i32 = 0o400;
+    let (mut master, terminal) = pseudoterminal();
+    let path = fs::read_link(format!("/proc/self/fd/{}", terminal.as_raw_fd())).unwrap();
+    let mut poll = queue_with(&master, Interest::READABLE);
+    assert_eq!(ready_bits(&mut poll), 0);
+    drop(terminal);
+    assert!(await_events(&mut poll)[0].is_read_closed());
+    assert_eq!(os_code(master.read(&mut [0])), EIO, "not 0 bytes");
+    let mut options = OpenOptions::new();
+    options.write(true).custom_flags(O_NOCTTY);
+    let mut terminal = options.open(path).unwrap();
+    assert_eq!(ready_bits(&mut poll), 0, "the hang-up is over");
+    terminal.write_all(b"a").unwrap();
+    assert_eq!(await_events(&mut poll)[0].bits(), EPOLLIN);
+    drop(terminal);
+    await_bits(&master, EPOLLHUP);
+    master.write_all(b"a").unwrap();
+}
