@@ -6,22 +6,22 @@ mod delayserver;
 #[path = "delayserver.rs"]
 mod server;
 
-use common::{await_state, refusing_listener, reset, take_all_descriptors};
+use common::{LONG, await_state, refusing_listener, reset, take_all_descriptors, until};
 use delayserver::DelayServer;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_epollet");
 
-/// The program, which is killed if it takes longer than a minute.
+/// The program, which is killed if it takes too long.
 fn program() -> Command {
     let mut command = Command::new("timeout");
     command
-        .args(["-s", "KILL", "60", PROGRAM])
+        .args(["-s", "KILL", "15", PROGRAM])
         .stdin(Stdio::null());
     command
 }
@@ -35,7 +35,7 @@ fn run(address: SocketAddr, delays: &[&str]) -> Output {
         .unwrap()
 }
 
-/// Starts the program itself, so that its process ID is known, with its output in a pipe.
+/// Starts the program itself, so that its process ID is known, with its output in pipes.
 fn spawn(address: SocketAddr, delays: &[&str]) -> Child {
     let mut command = Command::new(PROGRAM);
     command
@@ -44,6 +44,18 @@ fn spawn(address: SocketAddr, delays: &[&str]) -> Child {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     command.spawn().unwrap()
+}
+
+/// Waits for the end of a started program, whose output fits into its pipes.
+fn finish(mut child: Child) -> Output {
+    let start = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if start.elapsed() > LONG {
+            child.kill().unwrap();
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    child.wait_with_output().unwrap()
 }
 
 fn stdout(output: &Output) -> &str {
@@ -113,7 +125,20 @@ fn server(answer: fn(TcpStream, &str)) -> SocketAddr {
     address
 }
 
+/// Accepts a connection of the program.
+fn accept(listener: &TcpListener) -> TcpStream {
+    listener.set_nonblocking(true).unwrap();
+    let mut accepted = None;
+    until("the program connects", || {
+        accepted = listener.accept().ok();
+        accepted.is_some()
+    });
+    accepted.unwrap().0
+}
+
 fn answer_request(stream: TcpStream, answer: impl FnOnce(TcpStream, &str)) {
+    stream.set_nonblocking(false).unwrap();
+    stream.set_read_timeout(Some(LONG)).unwrap();
     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
     let first = lines.next().unwrap().unwrap();
     while !lines.next().unwrap().unwrap().is_empty() {}
@@ -195,7 +220,7 @@ fn with_few_descriptors_it_ends_with_the_answers_or_says_how_to_raise_the_limit(
     let programs = limits.iter().map(|limit| {
         let script = format!("ulimit -n {limit} && exec \"$0\"");
         let mut command = Command::new("timeout");
-        command.args(["-s", "KILL", "60", "sh", "-c", &script, PROGRAM]);
+        command.args(["-s", "KILL", "15", "sh", "-c", &script, PROGRAM]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().unwrap()
     });
@@ -305,10 +330,10 @@ fn the_port_is_8080_unless_given_and_an_ipv6_address_needs_brackets_only_before_
 fn a_server_that_takes_one_connection_gets_the_request_on_it() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let child = spawn(listener.local_addr().unwrap(), &["0"]);
-    let (stream, _) = listener.accept().unwrap();
+    let stream = accept(&listener);
     drop(listener);
     answer_request(stream, send_ok);
-    let output = child.wait_with_output().unwrap();
+    let output = finish(child);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
 }
 
@@ -362,13 +387,13 @@ fn failure_in_the_middle(odd: impl Fn(TcpStream)) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let child = spawn(listener.local_addr().unwrap(), &["0", "0", "0"]);
     for _ in 0..3 {
-        let (stream, _) = listener.accept().unwrap();
+        let stream = accept(&listener);
         answer_request(stream, |stream, message| match message {
             "request-1" => odd(stream),
             _ => send_ok(stream, message),
         });
     }
-    let output = child.wait_with_output().unwrap();
+    let output = finish(child);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(
         last_line(&output).starts_with("2 of 3 answered"),
@@ -433,7 +458,7 @@ fn it_continues_after_being_stopped() {
             await_state(&stat, state);
         }
     }
-    let output = child.wait_with_output().unwrap();
+    let output = finish(child);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert_eq!(messages(&output), ["request-1", "request-0"]);
 }
@@ -442,7 +467,7 @@ fn it_continues_after_being_stopped() {
 fn a_reader_that_leaves_early_ends_it_without_a_message() {
     let mut child = spawn(delay_server(), &["100", "50"]);
     drop(child.stdout.take()); // as `| head` does
-    let output = child.wait_with_output().unwrap();
+    let output = finish(child);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(stderr(&output), "");
 }
