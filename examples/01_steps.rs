@@ -1,253 +1,378 @@
-//! 1,000 requests that are answered late: a thread for each, or one thread for all. Then the cost
-//! of one wait among more and more idle sources, with `poll(2)` and with epoll.
+//! The same requests in seven ways, from a read that blocks to an event queue with `async fn`.
 //!
 //! ```sh
-//! cargo run --release --example 01_steps
+//! cargo run --example 01_steps
 //! ```
 //!
-//! You see a table with time, memory and context switches. Then bars: `poll(2)` checks every source
-//! in each call, and epoll keeps a ready list.
+//! The first lesson: nothing comes before it. It belongs to the section "Design and introduction to
+//! epoll" in the book's chapter 4. Read each step beside the one before it: which lines are new, and
+//! which numbers have changed?
 //!
-//! Book: the comparison of threads and event queues before chapter 4. Besides `ffi.rs` and
-//! `poll.rs` it needs the delay server, so run it here.
+//! `calls` are the system calls that get the answers, counted where this file makes them. The
+//! calls that send the requests are not counted; they are the same in each step. The kernel counts
+//! the CPU time, the sleeps, the largest memory and the threads. See `steps/cost.rs`.
 //!
-//! Change next:
-//! - Set `DELAY_MS` to 0. Which is faster when nothing has to wait?
-//! - Set `REQUESTS` to 10,000, after `ulimit -n 10100`.
-//! - Set `READY` to 10. (epoll then has 10 events to report.)
+//! Change next; the answers are at the end of this file:
+//! - Set `DELAY_MS` to 0. Which step is the fastest when the answers are there at once?
+//! - In `epoll_level`, leave out `deregister`.
+//! - In `epoll_edge`, read once for each event: `if` instead of `while`.
 
-#[path = "../src/program/delayserver.rs"]
-mod delayserver;
-
-use delayserver::DelayServer;
-use epollet::{Events, Interest, Poll};
-use std::collections::HashMap;
-use std::ffi::{c_int, c_long, c_short, c_ulong};
+use cost::{CPU, MEMORY, SECONDS, counted};
+use epollet::delayserver::DelayServer;
+use epollet::{Events, Interest, Poll, Registry, Token};
+use std::ffi::{c_int, c_short, c_ulong};
+use std::future::poll_fn;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
-use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::net::UnixDatagram;
-use std::process::Command;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
+use std::process::{self, Command};
+use std::task::{Context, Poll as State, Waker};
 use std::time::Instant;
-use std::{env, fs, thread};
+use std::{env, thread};
 
-const REQUESTS: usize = 1000;
-const DELAY_MS: u64 = 300;
-const READY: usize = 1;
+#[path = "steps/cost.rs"]
+mod cost;
 
-/// A thread for each request. Returns the number of answers.
-fn by_threads(address: &str, count: usize) -> io::Result<usize> {
+const DELAY_MS: usize = 50;
+
+/// Each read blocks until there is something to read.
+fn one_after_another(peer: SocketAddr, count: usize) -> io::Result<Vec<Request>> {
+    let mut requests = Vec::new();
+    for _ in 0..count {
+        let mut request = Request::send(peer)?;
+        while request.read()? != Got::End {}
+        requests.push(request);
+    }
+    Ok(requests)
+}
+
+/// The reads still block, each in a thread of its own.
+fn thread_for_each(peer: SocketAddr, count: usize) -> io::Result<Vec<Request>> {
     let mut threads = Vec::new();
     for _ in 0..count {
-        let address = address.to_owned();
-        let thread = thread::Builder::new().spawn(move || {
-            let mut answer = Vec::new();
-            send_request(&address)?.read_to_end(&mut answer)
-        });
-        match thread {
-            Ok(thread) => threads.push(thread),
-            Err(_) => break, // The system does not allow more threads.
-        }
+        let thread = thread::Builder::new();
+        threads.push(thread.spawn(move || one_after_another(peer, 1))?);
     }
-    let mut answers = 0;
+    cost::note_threads()?;
+    let mut requests = Vec::new();
     for thread in threads {
-        if let Ok(Ok(_length)) = thread.join() {
-            answers += 1;
-        }
+        requests.extend(thread.join().expect("it does not panic")?);
     }
-    Ok(answers)
+    Ok(requests)
 }
 
-/// One thread for all requests. Returns the number of answers.
-fn by_epoll(address: &str, count: usize) -> io::Result<usize> {
-    let mut poll = Poll::new()?;
-    let registry = poll.registry();
-    let mut waiting = HashMap::new();
-    for token in 0..count {
-        let stream = send_request(address)?;
-        stream.set_nonblocking(true)?;
-        registry.register(&stream, token, Interest::READABLE)?;
-        waiting.insert(token, (stream, Vec::new()));
+/// No read blocks: each returns at once, and most return nothing.
+fn busy_loop(peer: SocketAddr, count: usize) -> io::Result<Vec<Request>> {
+    let mut requests = send_all(peer, count)?;
+    let mut left = count;
+    while left > 0 {
+        for request in &mut requests {
+            if !request.ended && request.read()? == Got::End {
+                left -= 1;
+            }
+        }
+    }
+    Ok(requests)
+}
+
+/// The kernel says which of them are readable. It gets the whole list in every call.
+fn poll_2(peer: SocketAddr, count: usize) -> io::Result<Vec<Request>> {
+    let mut requests = send_all(peer, count)?;
+    let mut list: Vec<PollFd> = requests.iter().map(PollFd::readable).collect();
+    let mut left = count;
+    while left > 0 {
+        counted(sleep_in_poll_2(&mut list))?;
+        for (entry, request) in list.iter_mut().zip(&mut requests) {
+            if entry.revents != 0 && request.read()? == Got::End {
+                entry.fd = -1; // The kernel skips it from now on.
+                left -= 1;
+            }
+        }
+    }
+    Ok(requests)
+}
+
+/// The kernel keeps the list, and returns the readable ones alone.
+fn epoll_level(peer: SocketAddr, count: usize) -> io::Result<Vec<Request>> {
+    let mut requests = send_all(peer, count)?;
+    let mut poll = counted(Poll::new())?;
+    for (token, request) in requests.iter().enumerate() {
+        let interest = Interest::READABLE;
+        counted(poll.registry().register(&request.stream, token, interest))?;
     }
     let mut events = Events::with_capacity(64);
-    let mut answers = 0;
-    while !waiting.is_empty() {
-        poll.poll(&mut events, None)?;
+    let mut left = count;
+    while left > 0 {
+        counted(poll.poll(&mut events, None))?;
         for event in &events {
-            let Some((stream, answer)) = waiting.get_mut(&event.token()) else {
-                continue;
-            };
-            match stream.read_to_end(answer) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
-                Err(_) => {}
-                Ok(_) => answers += 1,
+            let request = &mut requests[event.token()];
+            if request.read()? == Got::End {
+                counted(poll.registry().deregister(&request.stream))?; // An end stays readable.
+                left -= 1;
             }
-            waiting.remove(&event.token()); // Closes the stream: it leaves the interest list.
         }
     }
-    Ok(answers)
+    Ok(requests)
 }
 
-fn send_request(address: &str) -> io::Result<TcpStream> {
-    let mut stream = TcpStream::connect(address)?;
-    write!(stream, "GET /{DELAY_MS}/hello HTTP/1.0\r\n\r\n")?;
-    Ok(stream)
+/// The kernel returns a change once. The loop has to read until nothing is left.
+fn epoll_edge(peer: SocketAddr, count: usize) -> io::Result<Vec<Request>> {
+    let mut requests = send_all(peer, count)?;
+    let mut poll = counted(Poll::new())?;
+    for (token, request) in requests.iter().enumerate() {
+        let interest = Interest::READABLE | Interest::EDGE;
+        counted(poll.registry().register(&request.stream, token, interest))?;
+    }
+    let mut events = Events::with_capacity(64);
+    let mut left = count;
+    while left > 0 {
+        counted(poll.poll(&mut events, None))?;
+        for event in &events {
+            let request = &mut requests[event.token()];
+            while !request.ended {
+                match request.read()? {
+                    Got::Bytes => {}
+                    Got::Nothing => break,
+                    Got::End => left -= 1,
+                }
+            }
+        }
+    }
+    Ok(requests)
 }
 
-fn main() -> io::Result<()> {
+/// The same loop. An event's token says which `async fn` can continue.
+fn async_fn(peer: SocketAddr, count: usize) -> io::Result<Vec<Request>> {
+    let mut poll = counted(Poll::new())?;
+    let registry = poll.registry().try_clone()?;
+    let ask = |token| Some(Box::pin(ask(peer, &registry, token)));
+    let mut tasks: Vec<_> = (0..count).map(ask).collect();
+    let mut runnable: Vec<Token> = (0..count).collect(); // At first, each sends its request.
+    let mut events = Events::with_capacity(64);
+    let mut requests = Vec::new();
+    loop {
+        for token in runnable.drain(..) {
+            let Some(task) = &mut tasks[token] else {
+                continue;
+            };
+            let mut context = Context::from_waker(Waker::noop()); // The token does its work.
+            if let State::Ready(request) = task.as_mut().poll(&mut context) {
+                requests.push(request?);
+                tasks[token] = None;
+            }
+        }
+        if requests.len() == count {
+            return Ok(requests);
+        }
+        counted(poll.poll(&mut events, None))?;
+        runnable.extend(events.iter().map(|event| event.token()));
+    }
+}
+
+/// Written like `one_after_another`. At `.await`, the loop continues.
+async fn ask(peer: SocketAddr, registry: &Registry, token: Token) -> io::Result<Request> {
+    let mut request = Request::send(peer)?;
+    counted(request.stream.set_nonblocking(true))?;
+    let interest = Interest::READABLE | Interest::EDGE;
+    counted(registry.register(&request.stream, token, interest))?;
+    let mut read = || match request.read() {
+        Ok(Got::Nothing) => State::Pending,
+        result => State::Ready(result),
+    };
+    while poll_fn(|_| read()).await? != Got::End {}
+    Ok(request)
+}
+
+struct Request {
+    stream: TcpStream,
+    answer: Vec<u8>,
+    ended: bool,
+}
+
+#[derive(PartialEq)]
+enum Got {
+    Bytes,
+    Nothing,
+    End,
+}
+
+impl Request {
+    fn send(peer: SocketAddr) -> io::Result<Request> {
+        let head = format!("GET /{DELAY_MS}/hello HTTP/1.0\r\n\r\n");
+        let mut stream = TcpStream::connect(peer)?;
+        stream.write_all(head.as_bytes())?;
+        let (answer, ended) = (Vec::new(), false);
+        Ok(Request {
+            stream,
+            answer,
+            ended,
+        })
+    }
+
+    /// Makes one call of read(2).
+    fn read(&mut self) -> io::Result<Got> {
+        let mut buffer = [0; 1024];
+        match counted(self.stream.read(&mut buffer)) {
+            Ok(0) => {
+                self.ended = true;
+                Ok(Got::End)
+            }
+            Ok(length) => {
+                self.answer.extend(&buffer[..length]);
+                Ok(Got::Bytes)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Got::Nothing),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn send_all(peer: SocketAddr, count: usize) -> io::Result<Vec<Request>> {
+    let mut requests = Vec::new();
+    for _ in 0..count {
+        let request = Request::send(peer)?;
+        counted(request.stream.set_nonblocking(true))?;
+        requests.push(request);
+    }
+    Ok(requests)
+}
+
+type Step = fn(SocketAddr, usize) -> io::Result<Vec<Request>>;
+type Row = [f64; 6];
+
+const STEPS: [(&str, Step); 7] = [
+    ("one_after_another", one_after_another),
+    ("thread_for_each", thread_for_each),
+    ("busy_loop", busy_loop),
+    ("poll_2", poll_2),
+    ("epoll_level", epoll_level),
+    ("epoll_edge", epoll_edge),
+    ("async_fn", async_fn),
+];
+
+fn run(out: &mut impl Write) -> io::Result<()> {
     let args: Vec<String> = env::args().collect();
-    if let [_, way, address, count] = &args[..] {
-        return measure(way, address, count.parse().unwrap_or(0));
+    if let [_, step, peer, count] = &args[..] {
+        return run_step(out, step, peer, count);
     }
-    compare_requests()?;
-    compare_waits()?;
-    println!("\nTakeaway: idle sources do not slow epoll_wait down, and none of them needs");
-    println!("a thread.");
-    Ok(())
+    let server = DelayServer::bind("127.0.0.1:0")?;
+    let peer = server.local_addr()?.to_string();
+    thread::Builder::new().spawn(move || server.run(io::sink()))?;
+
+    let few = compare(out, &STEPS, &peer, 20)?;
+    // Each needs a descriptor here, in the server, and one in the step's process.
+    let many = 1000.min(cost::open_files_limit()?.saturating_sub(30));
+    writeln!(out)?;
+    let rows = compare(out, &STEPS[1..], &peer, many)?; // One after another takes too long.
+
+    writeln!(out, "\nTakeaway: {}.", takeaway(few, rows))
 }
 
-/// Measures each way in a child process, so that what the kernel counts belongs to one way alone.
-fn compare_requests() -> io::Result<()> {
-    let server = DelayServer::bind("127.0.0.1:0")?;
-    let address = server.local_addr()?.to_string();
-    thread::spawn(move || server.run(io::sink()));
-    // A request takes a descriptor in the child process, and one here, in the server.
-    let count = REQUESTS
-        .min(open_files_limit().saturating_sub(30))
-        .to_string();
-    println!("{count} requests, each answered after {DELAY_MS} ms\n");
-    println!("                 answers   seconds   peak memory   voluntary context switches");
-    for way in ["a thread each", "one thread"] {
+/// Runs each step in a process of its own, so that what the kernel counts belongs to it alone.
+/// Returns `None` if one of them fails.
+fn compare(
+    out: &mut impl Write,
+    steps: &[(&str, Step)],
+    peer: &str,
+    count: usize,
+) -> io::Result<Option<Vec<Row>>> {
+    writeln!(out, "{:18}{}", format!("{count} requests"), cost::HEADER)?;
+    let mut rows = Vec::new();
+    for (step, _) in steps {
         let mut child = Command::new(env::current_exe()?);
-        child.args([way, &address, &count]).status()?;
+        let output = child.args([step, peer, &count.to_string()]).output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let error = String::from_utf8_lossy(&output.stderr);
+        writeln!(out, "{step:18}{text}{}", error.trim_end())?;
+        let numbers = text.split_whitespace().map(str::parse);
+        let numbers: Result<Vec<f64>, _> = numbers.collect();
+        rows.push(numbers.ok().and_then(|numbers| Row::try_from(numbers).ok()));
     }
-    Ok(())
+    Ok(rows.into_iter().collect())
+}
+
+/// Compares the step `epoll_level` with others.
+fn takeaway(few: Option<Vec<Row>>, many: Option<Vec<Row>>) -> String {
+    let (Some(few), Some(many)) = (few, many) else {
+        return "a step has not got all of its answers".to_owned();
+    };
+    let [one_after_another, _, busy_loop, _, epoll, ..] = &few[..] else {
+        unreachable!()
+    };
+    let [threads, _, _, epoll_for_many, ..] = &many[..] else {
+        unreachable!()
+    };
+    let time = one_after_another[SECONDS] / epoll[SECONDS];
+    let cpu = busy_loop[CPU] / epoll[CPU];
+    let memory = threads[MEMORY] / epoll_for_many[MEMORY];
+    if time.min(cpu).min(memory) < 1.5 {
+        return "this run does not show what an event queue saves".to_owned();
+    }
+    format!(
+        "with an event queue, one thread needs 1/{time:.0} of the time of one after\n\
+         another, 1/{cpu:.0} of a busy loop's CPU and 1/{memory:.0} of the memory of threads"
+    )
 }
 
 /// The child process.
-fn measure(way: &str, address: &str, count: usize) -> io::Result<()> {
-    let start = Instant::now();
-    let answers = match way {
-        "one thread" => by_epoll(address, count)?,
-        _ => by_threads(address, count)?,
+fn run_step(out: &mut impl Write, step: &str, peer: &str, count: &str) -> io::Result<()> {
+    let step = STEPS.iter().find(|(name, _)| *name == step);
+    let (Some((_, step)), Ok(peer), Ok(count)) = (step, peer.parse(), count.parse()) else {
+        return Err(io::Error::new(
+            ErrorKind::InvalidInput,
+            "run it without arguments",
+        ));
     };
-    let seconds = start.elapsed().as_secs_f64();
-    let memory = number_after("VmHWM:", &fs::read_to_string("/proc/self/status")?);
-    let switches = voluntary_context_switches()?;
-    println!("{way:15} {answers:8} {seconds:9.3} {memory:10} kB {switches:28}");
-    Ok(())
-}
-
-/// Waits with `poll(2)` and with epoll among idle sources.
-fn compare_waits() -> io::Result<()> {
-    println!("\none wait, with {READY} ready among N idle sources: the best of 100, in µs\n");
-    let mut queue = Poll::new()?;
-    let mut pairs = Vec::new();
-    let mut sockets = Vec::new();
-    let mut poll_fds = Vec::new();
-    let mut times = Vec::new();
-    for count in [10, 100, 1000, 5000] {
-        if count + 2 * READY + 30 > open_files_limit() {
-            break;
-        }
-        while sockets.len() < count + READY {
-            let socket = if pairs.len() < READY {
-                let (ours, theirs) = UnixDatagram::pair()?;
-                theirs.send(b"x")?; // It is not read, so each wait finds it.
-                pairs.push(theirs);
-                ours
-            } else {
-                UnixDatagram::unbound()?
-            };
-            queue
-                .registry()
-                .register(&socket, sockets.len(), READABLE)?;
-            poll_fds.push(PollFd::readable(socket.as_raw_fd()));
-            sockets.push(socket);
-        }
-        let mut events = Events::with_capacity(64);
-        let by_epoll = best_of_100(|| queue.poll(&mut events, None))?;
-        let by_poll = best_of_100(|| poll_2(&mut poll_fds))?;
-        times.push((count, by_poll, by_epoll));
-    }
-    let longest = times.last().map_or(1.0, |time| time.1);
-    let bar = |time: f64| "=".repeat((time / longest * 40.0).ceil() as usize);
-    for (count, by_poll, by_epoll) in times {
-        println!("{count:5} idle   poll(2) {by_poll:9.2}  |{}", bar(by_poll));
-        println!("             epoll   {by_epoll:9.2}  |{}", bar(by_epoll));
+    let start = Instant::now();
+    let requests = step(peer, count)?;
+    write!(out, "{}", cost::row(start)?)?;
+    let right = |request: &&Request| request.answer.ends_with(b"\r\n\r\nhello");
+    let right = requests.iter().filter(right).count();
+    if right < count {
+        write!(out, "  {right} answers")?;
     }
     Ok(())
 }
 
-/// The same as `POLLIN`: `Interest::READABLE` also has `EPOLLRDHUP`.
-const READABLE: u32 = epollet::ffi::EPOLLIN;
-
-/// Returns the shortest of 100 calls, in microseconds.
-fn best_of_100(mut wait: impl FnMut() -> io::Result<()>) -> io::Result<f64> {
-    let mut best = f64::MAX;
-    for _ in 0..100 {
-        let start = Instant::now();
-        wait()?;
-        best = best.min(start.elapsed().as_secs_f64() * 1e6);
+fn main() {
+    match run(&mut io::stdout().lock()) {
+        Ok(()) => {}
+        Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::StorageFull) => {}
+        Err(error) => {
+            eprintln!("{error}");
+            process::exit(1);
+        }
     }
-    Ok(best)
-}
-
-fn open_files_limit() -> usize {
-    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    number_after("Max open files", &limits)
-}
-
-/// Returns the first number after `name`.
-fn number_after(name: &str, text: &str) -> usize {
-    let rest = text.split(name).nth(1).unwrap_or_default();
-    rest.split_whitespace()
-        .find_map(|word| word.parse().ok())
-        .unwrap_or(0)
 }
 
 /// `struct pollfd`
 #[repr(C)]
 struct PollFd {
-    fd: RawFd,
+    fd: c_int,
     events: c_short,
     revents: c_short,
 }
 
 impl PollFd {
-    fn readable(fd: RawFd) -> PollFd {
+    fn readable(request: &Request) -> PollFd {
         const POLLIN: c_short = 1;
-        let (events, revents) = (POLLIN, 0);
+        let fd = request.stream.as_raw_fd();
         PollFd {
             fd,
-            events,
-            revents,
+            events: POLLIN,
+            revents: 0,
         }
     }
 }
 
-/// poll(2), without a timeout.
-fn poll_2(fds: &mut [PollFd]) -> io::Result<()> {
-    // SAFETY: the kernel reads and writes `fds.len()` elements before the call returns.
-    match unsafe { poll(fds.as_mut_ptr(), fds.len() as c_ulong, -1) } {
+fn sleep_in_poll_2(list: &mut [PollFd]) -> io::Result<()> {
+    // SAFETY: the kernel reads and writes `list.len()` elements before the call returns.
+    match unsafe { poll(list.as_mut_ptr(), list.len() as c_ulong, -1) } {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
     }
 }
 
-/// Returns how often the threads of this process have gone to sleep.
-fn voluntary_context_switches() -> io::Result<c_long> {
-    const RUSAGE_SELF: c_int = 0;
-    const RU_NVCSW: usize = 16; // its place in `struct rusage`, counted in longs
-    let mut usage = [0 as c_long; 64]; // larger than in any C library
-    // SAFETY: the C library writes a `struct rusage`, which is shorter, before the call returns.
-    match unsafe { getrusage(RUSAGE_SELF, usage.as_mut_ptr()) } {
-        -1 => Err(io::Error::last_os_error()),
-        _ => Ok(usage[RU_NVCSW]),
-    }
-}
-
 unsafe extern "C" {
-    fn getrusage(who: c_int, usage: *mut c_long) -> c_int;
-    fn poll(fds: *mut PollFd, count: c_ulong, timeout: c_int) -> c_int;
+    fn poll(list: *mut PollFd, length: c_ulong, timeout: c_int) -> c_int;
 }
