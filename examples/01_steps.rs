@@ -4,34 +4,37 @@
 //! cargo run --example 01_steps
 //! ```
 //!
-//! The first lesson: nothing comes before it. It belongs to the section "Design and introduction to
-//! epoll" in the book's chapter 4. Read each step beside the one before it: which lines are new, and
-//! which numbers have changed?
+//! Read each step beside the one before it: which lines are new, and which numbers have changed?
+//! `calls` are the system calls that get the answers, counted where this file makes them. (Those
+//! that send the requests are the same in each step.) The rest comes from the kernel: CPU time,
+//! sleeps, the largest memory, and the threads. See `steps/cost.rs`.
 //!
-//! `calls` are the system calls that get the answers, counted where this file makes them. The
-//! calls that send the requests are not counted; they are the same in each step. The kernel counts
-//! the CPU time, the sleeps, the largest memory and the threads. See `steps/cost.rs`.
+//! The first lesson. Book: chapter 4, "Design and introduction to epoll". Besides the two files it
+//! needs `examples/steps` and the delay server.
 //!
-//! Change next; the answers are at the end of this file:
-//! - Set `DELAY_MS` to 0. Which step is the fastest when the answers are there at once?
-//! - In `epoll_level`, leave out `deregister`.
-//! - In `epoll_edge`, read once for each event: `if` instead of `while`.
+//! Change next, and predict the numbers (the answers are at the end of the file):
+//! 1. Set `DELAY_MS` to 0.
+//! 2. In `epoll_level`, leave `deregister` out.
+//! 3. In `epoll_edge`, read once for each event: `if` instead of `while`, without the `break`.
+
+#[path = "steps/cost.rs"]
+mod cost;
+#[path = "../src/program/delayserver.rs"]
+mod delayserver;
 
 use cost::{CPU, MEMORY, SECONDS, counted};
-use epollet::delayserver::DelayServer;
+use delayserver::DelayServer;
 use epollet::{Events, Interest, Poll, Registry, Token};
 use std::ffi::{c_int, c_short, c_ulong};
+use std::fmt::Display;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
-use std::process::{self, Command};
+use std::process::{self, Command, Stdio};
 use std::task::{Context, Poll as State, Waker};
 use std::time::Instant;
 use std::{env, thread};
-
-#[path = "steps/cost.rs"]
-mod cost;
 
 const DELAY_MS: usize = 50;
 
@@ -53,7 +56,7 @@ fn thread_for_each(peer: SocketAddr, count: usize) -> io::Result<Vec<Request>> {
         let thread = thread::Builder::new();
         threads.push(thread.spawn(move || one_after_another(peer, 1))?);
     }
-    cost::note_threads()?;
+    cost::note_threads(threads.len());
     let mut requests = Vec::new();
     for thread in threads {
         requests.extend(thread.join().expect("it does not panic")?);
@@ -64,11 +67,11 @@ fn thread_for_each(peer: SocketAddr, count: usize) -> io::Result<Vec<Request>> {
 /// No read blocks: each returns at once, and most return nothing.
 fn busy_loop(peer: SocketAddr, count: usize) -> io::Result<Vec<Request>> {
     let mut requests = send_all(peer, count)?;
-    let mut left = count;
-    while left > 0 {
+    let mut done = 0;
+    while done < count {
         for request in &mut requests {
             if !request.ended && request.read()? == Got::End {
-                left -= 1;
+                done += 1;
             }
         }
     }
@@ -79,13 +82,13 @@ fn busy_loop(peer: SocketAddr, count: usize) -> io::Result<Vec<Request>> {
 fn poll_2(peer: SocketAddr, count: usize) -> io::Result<Vec<Request>> {
     let mut requests = send_all(peer, count)?;
     let mut list: Vec<PollFd> = requests.iter().map(PollFd::readable).collect();
-    let mut left = count;
-    while left > 0 {
+    let mut done = 0;
+    while done < count {
         counted(sleep_in_poll_2(&mut list))?;
         for (entry, request) in list.iter_mut().zip(&mut requests) {
             if entry.revents != 0 && request.read()? == Got::End {
                 entry.fd = -1; // The kernel skips it from now on.
-                left -= 1;
+                done += 1;
             }
         }
     }
@@ -101,14 +104,14 @@ fn epoll_level(peer: SocketAddr, count: usize) -> io::Result<Vec<Request>> {
         counted(poll.registry().register(&request.stream, token, interest))?;
     }
     let mut events = Events::with_capacity(64);
-    let mut left = count;
-    while left > 0 {
+    let mut done = 0;
+    while done < count {
         counted(poll.poll(&mut events, None))?;
         for event in &events {
             let request = &mut requests[event.token()];
             if request.read()? == Got::End {
                 counted(poll.registry().deregister(&request.stream))?; // An end stays readable.
-                left -= 1;
+                done += 1;
             }
         }
     }
@@ -124,8 +127,8 @@ fn epoll_edge(peer: SocketAddr, count: usize) -> io::Result<Vec<Request>> {
         counted(poll.registry().register(&request.stream, token, interest))?;
     }
     let mut events = Events::with_capacity(64);
-    let mut left = count;
-    while left > 0 {
+    let mut done = 0;
+    while done < count {
         counted(poll.poll(&mut events, None))?;
         for event in &events {
             let request = &mut requests[event.token()];
@@ -133,7 +136,7 @@ fn epoll_edge(peer: SocketAddr, count: usize) -> io::Result<Vec<Request>> {
                 match request.read()? {
                     Got::Bytes => {}
                     Got::Nothing => break,
-                    Got::End => left -= 1,
+                    Got::End => done += 1,
                 }
             }
         }
@@ -209,6 +212,10 @@ impl Request {
         })
     }
 
+    fn is_answered(&self) -> bool {
+        self.answer.ends_with(b"\r\n\r\nhello")
+    }
+
     /// Makes one call of read(2).
     fn read(&mut self) -> io::Result<Got> {
         let mut buffer = [0; 1024];
@@ -250,51 +257,68 @@ const STEPS: [(&str, Step); 7] = [
     ("async_fn", async_fn),
 ];
 
-fn run(out: &mut impl Write) -> io::Result<()> {
+fn main() -> io::Result<()> {
     let args: Vec<String> = env::args().collect();
-    if let [_, step, peer, count] = &args[..] {
-        return run_step(out, step, peer, count);
+    if let [_, name, peer, count] = &args[..] {
+        return run_step(name, peer, count);
     }
     let server = DelayServer::bind("127.0.0.1:0")?;
     let peer = server.local_addr()?.to_string();
     thread::Builder::new().spawn(move || server.run(io::sink()))?;
 
-    let few = compare(out, &STEPS, &peer, 20)?;
-    // Each needs a descriptor here, in the server, and one in the step's process.
+    let few = compare(&STEPS, &peer, 20)?;
+    say("");
+    // Each takes a descriptor in the process of the step, and one here, in the server.
     let many = 1000.min(cost::open_files_limit()?.saturating_sub(30));
-    writeln!(out)?;
-    let rows = compare(out, &STEPS[1..], &peer, many)?; // One after another takes too long.
-
-    writeln!(out, "\nTakeaway: {}.", takeaway(few, rows))
+    let many = compare(&STEPS[1..], &peer, many)?; // One after another would take too long.
+    say("");
+    say(takeaway(few, many));
+    Ok(())
 }
 
-/// Runs each step in a process of its own, so that what the kernel counts belongs to it alone.
-/// Returns `None` if one of them fails.
-fn compare(
-    out: &mut impl Write,
-    steps: &[(&str, Step)],
-    peer: &str,
-    count: usize,
-) -> io::Result<Option<Vec<Row>>> {
-    writeln!(out, "{:18}{}", format!("{count} requests"), cost::HEADER)?;
+/// Runs each step in a process of its own: this program, with arguments. `None`: one has failed.
+fn compare(steps: &[(&str, Step)], peer: &str, count: usize) -> io::Result<Option<Vec<Row>>> {
+    say(format!(
+        "{:18}{}",
+        format!("{count} requests"),
+        cost::HEADER
+    ));
     let mut rows = Vec::new();
-    for (step, _) in steps {
+    for (name, _) in steps {
         let mut child = Command::new(env::current_exe()?);
-        let output = child.args([step, peer, &count.to_string()]).output()?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        let error = String::from_utf8_lossy(&output.stderr);
-        writeln!(out, "{step:18}{text}{}", error.trim_end())?;
-        let numbers = text.split_whitespace().map(str::parse);
-        let numbers: Result<Vec<f64>, _> = numbers.collect();
-        rows.push(numbers.ok().and_then(|numbers| Row::try_from(numbers).ok()));
+        let child = child.args([name, peer, &count.to_string()]);
+        let output = child.stderr(Stdio::inherit()).output()?;
+        let text = match output.status.code() {
+            Some(_) => String::from_utf8_lossy(&output.stdout),
+            None => format!("  {}: it hangs", output.status).into(),
+        };
+        say(format!("{name:18}{}", text.trim_end()));
+        let numbers = text.split_whitespace().filter_map(|word| word.parse().ok());
+        rows.push(Row::try_from(numbers.collect::<Vec<f64>>()).ok());
     }
     Ok(rows.into_iter().collect())
 }
 
-/// Compares the step `epoll_level` with others.
+/// The child process. Prints a row of numbers, or what went wrong.
+fn run_step(name: &str, peer: &str, count: &str) -> io::Result<()> {
+    let step = STEPS.iter().find(|(step, _)| *step == name);
+    let (_, step) = step.ok_or(ErrorKind::InvalidInput)?;
+    let peer = peer.parse().map_err(io::Error::other)?;
+    let count = count.parse().map_err(io::Error::other)?;
+    cost::end_with_a_signal_after(2);
+    let start = Instant::now();
+    match step(peer, count) {
+        Ok(requests) if requests.iter().all(Request::is_answered) => say(cost::row(start)?),
+        Ok(_) => say("  stops too early: some answers are not complete"),
+        Err(error) => say(format!("  {error}")),
+    }
+    Ok(())
+}
+
 fn takeaway(few: Option<Vec<Row>>, many: Option<Vec<Row>>) -> String {
     let (Some(few), Some(many)) = (few, many) else {
-        return "a step has not got all of its answers".to_owned();
+        return "Takeaway: nothing to compare, as a step has not got all of its answers."
+            .to_owned();
     };
     let [one_after_another, _, busy_loop, _, epoll, ..] = &few[..] else {
         unreachable!()
@@ -306,42 +330,18 @@ fn takeaway(few: Option<Vec<Row>>, many: Option<Vec<Row>>) -> String {
     let cpu = busy_loop[CPU] / epoll[CPU];
     let memory = threads[MEMORY] / epoll_for_many[MEMORY];
     if time.min(cpu).min(memory) < 1.5 {
-        return "this run does not show what an event queue saves".to_owned();
+        return "Takeaway: this run does not show what an event queue saves.".to_owned();
     }
     format!(
-        "with an event queue, one thread needs 1/{time:.0} of the time of one after\n\
-         another, 1/{cpu:.0} of a busy loop's CPU and 1/{memory:.0} of the memory of threads"
+        "Takeaway: with an event queue, one thread needs 1/{time:.0} of the time of one after\n\
+         another, 1/{cpu:.0} of a busy loop's CPU and 1/{memory:.0} of the memory of threads."
     )
 }
 
-/// The child process.
-fn run_step(out: &mut impl Write, step: &str, peer: &str, count: &str) -> io::Result<()> {
-    let step = STEPS.iter().find(|(name, _)| *name == step);
-    let (Some((_, step)), Ok(peer), Ok(count)) = (step, peer.parse(), count.parse()) else {
-        return Err(io::Error::new(
-            ErrorKind::InvalidInput,
-            "run it without arguments",
-        ));
-    };
-    let start = Instant::now();
-    let requests = step(peer, count)?;
-    write!(out, "{}", cost::row(start)?)?;
-    let right = |request: &&Request| request.answer.ends_with(b"\r\n\r\nhello");
-    let right = requests.iter().filter(right).count();
-    if right < count {
-        write!(out, "  {right} answers")?;
-    }
-    Ok(())
-}
-
-fn main() {
-    match run(&mut io::stdout().lock()) {
-        Ok(()) => {}
-        Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::StorageFull) => {}
-        Err(error) => {
-            eprintln!("{error}");
-            process::exit(1);
-        }
+/// Prints a line. Ends the lesson if nobody reads it any more, as with `| head -1`.
+fn say(line: impl Display) {
+    if writeln!(io::stdout(), "{line}").is_err() {
+        process::exit(0);
     }
 }
 
@@ -376,3 +376,11 @@ fn sleep_in_poll_2(list: &mut [PollFd]) -> io::Result<()> {
 unsafe extern "C" {
     fn poll(list: *mut PollFd, length: c_ulong, timeout: c_int) -> c_int;
 }
+
+// Answers:
+// 1. With 20, all are about as fast: without a wait, a queue has nothing to save. With 1,000, threads
+//    still cost their memory, and the busy loop finds an answer nearly each time it looks.
+// 2. A level-triggered end is reported by every poll, so requests are counted twice, and the step
+//    stops before it has all answers.
+// 3. The step hangs: the end has arrived together with the bytes, there is no further change, and so
+//    no further event.

@@ -1,9 +1,9 @@
 //! For the lesson `01_steps`: what a step costs.
 //!
-//! System calls are counted where the steps make them. The kernel counts the rest, for the whole
-//! process; so each step runs in a process of its own.
+//! The steps count system calls and threads. The kernel counts the rest, for the whole process, so
+//! each step runs in a process of its own.
 
-use std::ffi::{c_int, c_long};
+use std::ffi::{c_int, c_long, c_uint};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 use std::{fs, io};
@@ -17,11 +17,15 @@ pub fn counted<T>(result: T) -> T {
     result
 }
 
-/// Keeps the number of threads that exist now. The kernel does not keep the largest one.
-pub fn note_threads() -> io::Result<()> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    THREADS.store(number_after("Threads:", &status), Ordering::Relaxed);
-    Ok(())
+/// Counts threads that are started.
+pub fn note_threads(started: usize) {
+    THREADS.fetch_add(started, Ordering::Relaxed);
+}
+
+/// Bounds a step that waits for an event that never comes.
+pub fn end_with_a_signal_after(seconds: c_uint) {
+    // SAFETY: the call takes no pointer. The signal, SIGALRM, ends the process.
+    unsafe { alarm(seconds) };
 }
 
 pub const HEADER: &str = "  seconds   CPU ms     calls   sleeps  memory MB   threads";
@@ -71,5 +75,6 @@ fn cpu_and_sleeps() -> io::Result<(f64, c_long)> {
 }
 
 unsafe extern "C" {
+    fn alarm(seconds: c_uint) -> c_uint;
     fn getrusage(who: c_int, usage: *mut c_long) -> c_int;
 }
