@@ -236,7 +236,7 @@ fn main() -> io::Result<()> {
     let (ready, peer) = UnixDatagram::pair()?;
     peer.send(b"this is never read")?;
     let mut sources = vec![ready];
-    let mut ratio = 0.0;
+    let mut ratio = f64::NAN;
     for idle in [10, 1000, 10_000] {
         let scene = format!("one wait among {idle} idle sources, in µs");
         if idle + 20 > limit {
