@@ -1,57 +1,65 @@
-//! A pool of threads hands its results to the loop: first send, then wake.
+//! Threads do what blocks, and hand their results to the loop: first send, then wake.
 //!
 //! ```sh
 //! cargo run --example 14_workers
 //! ```
 //!
-//! You see four workers finish slow jobs, and then many quick ones. Each result is followed by a
-//! wake, but wakes between two polls coalesce into one event, so an event stands for any number of
-//! results. Last, the wrong order leaves a result behind.
+//! A name lookup blocks until a server on the network answers, and no event queue can wait for it.
+//! You see four workers look up names while the loop goes on. Then 2,000 quick jobs: wakes between
+//! two polls coalesce into one event, so an event stands for any number of results. Last, the wrong
+//! order leaves a result behind.
 //!
-//! Belongs to the documentation of `Waker`. In `src/tests/threads.rs`,
-//! `wakes_between_two_polls_are_one_event` and `no_wake_is_lost_in_ten_thousand_hand_overs`
-//! test it.
+//! Comes after `13_shutdown`. Book: chapter 4, "The Poll module"; and the older book's question how
+//! a name is looked up. Exercise that follows: 10_wake_then_send
+//! (`cargo run -q --example exercises 10`). Needs only `ffi.rs` and `poll.rs`.
 //!
-//! Needs only `ffi.rs` and `poll.rs`.
-//!
-//! Change next:
-//! - Take one result for each event: `results.try_recv().into_iter().count()`. How many are
-//!   left in the channel?
-//! - Sleep for 10 ms after each poll, as a busy loop would: fewer events, and no result is lost.
-//! - Wake only when `result % 10 == 9`. At each wake, the loop takes the results that have arrived.
-//!   It never gets those after the last wake.
+//! Change next (the answers are at the end of the file):
+//! 1. Take one result for each event: `results.try_iter().take(1)`.
+//! 2. In `work`, wake before you send.
+//! 3. Let one thread do all lookups: `WORKERS = 1`.
 
-use epollet::{Events, Poll, Waker};
-use std::io;
+use epollet::{Events, Poll, Token, Waker};
+use std::collections::VecDeque;
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::net::{IpAddr, ToSocketAddrs};
+use std::process;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
-use std::thread;
-use std::time::Duration;
+use std::thread::{self, Builder};
+use std::time::{Duration, Instant};
 
-const WAKE: usize = 0;
+const WORKERS: usize = 4;
+const WAKE: Token = 0;
 
-fn work(jobs: &Mutex<Jobs>, results: Sender<usize>, waker: &Waker) -> io::Result<usize> {
-    let mut wakes = 0;
-    while let Some(result) = do_next(jobs) {
-        results.send(result).unwrap(); // First the result,
-        waker.wake()?; // then the wake: when the loop looks, the result is there.
-        wakes += 1;
+type Job = Box<dyn FnOnce() -> String + Send>;
+
+fn work(jobs: &Mutex<VecDeque<Job>>, results: &Sender<String>, waker: &Waker) {
+    loop {
+        let next = jobs.lock().unwrap().pop_front(); // The lock is free again while the job runs.
+        let Some(job) = next else { return };
+        let result = job();
+        // First the result, then the wake: when the loop looks, the result is there.
+        if results.send(result).is_err() || waker.wake().is_err() {
+            return; // The loop has ended.
+        }
     }
-    Ok(wakes)
 }
 
-fn collect(poll: &mut Poll, results: &Receiver<usize>, expected: usize) -> io::Result<Collected> {
+fn collect(poll: &mut Poll, results: &Receiver<String>, expected: usize) -> io::Result<Collected> {
     let mut collected = Collected::default();
     let mut events = Events::with_capacity(8);
-    while collected.results < expected {
-        poll.poll(&mut events, Some(Duration::from_secs(1)))?;
+    let mut last_event = Instant::now();
+    while collected.results.len() < expected && last_event.elapsed() < PATIENCE {
+        poll.poll(&mut events, Some(Duration::from_millis(10)))?;
         if events.is_empty() {
-            break; // No wake for a second. Missing results are left in the channel.
+            collected.turns += 1; // Other work would be done here, every 10 ms.
         }
         for event in &events {
             if event.token() == WAKE {
+                last_event = Instant::now();
                 collected.events += 1;
-                collected.results += results.try_iter().count();
+                collected.results.extend(results.try_iter());
             }
         }
     }
@@ -60,94 +68,120 @@ fn collect(poll: &mut Poll, results: &Receiver<usize>, expected: usize) -> io::R
 
 #[derive(Default)]
 struct Collected {
+    results: Vec<String>,
     events: usize,
-    results: usize,
+    turns: usize,
 }
 
-fn main() -> io::Result<()> {
-    println!("jobs             results    wakes   events   results per event");
-    run("12 of 20 ms", Jobs::new(12, Duration::from_millis(20)))?;
-    run("2000 of 20 µs", Jobs::new(2000, Duration::from_micros(20)))?;
-    run("20000 of 0 µs", Jobs::new(20_000, Duration::ZERO))?;
-    wrong_order()?;
-    println!("\nTakeaway: send, then wake; on the wake event, take every result, because");
-    println!("wakes coalesce.");
-    Ok(())
-}
+/// How long the loop waits for the next result. A lookup may take longer; nothing can cancel it.
+const PATIENCE: Duration = Duration::from_millis(800);
 
-/// The jobs are numbered, and the result of each is its number.
-struct Jobs {
-    next: usize,
-    count: usize,
-    time: Duration,
-}
-
-impl Jobs {
-    fn new(count: usize, time: Duration) -> Mutex<Jobs> {
-        let next = 0;
-        Mutex::new(Jobs { next, count, time })
-    }
-}
-
-fn do_next(jobs: &Mutex<Jobs>) -> Option<usize> {
-    let mut jobs = jobs.lock().unwrap();
-    let number = jobs.next;
-    if number == jobs.count {
-        return None;
-    }
-    jobs.next += 1;
-    // The durations differ, or four workers would finish at the same time.
-    let time = jobs.time + jobs.time * (number % 7) as u32 / 10;
-    drop(jobs); // The others need the lock while this one works.
-    if !time.is_zero() {
-        thread::sleep(time);
-    }
-    Some(number)
-}
-
-fn run(name: &str, jobs: Mutex<Jobs>) -> io::Result<()> {
-    let expected = jobs.lock().unwrap().count;
+/// Gives the jobs to workers, and collects the results.
+fn run(jobs: Vec<Job>) -> io::Result<Collected> {
     let mut poll = Poll::new()?;
     // The loop owns the waker too: dropping the last owner would lose the last wake.
     let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
     let (sender, results) = mpsc::channel();
-    thread::scope(|scope| {
-        let workers = [(); 4].map(|()| {
-            let (jobs, sender, waker) = (&jobs, sender.clone(), Arc::clone(&waker));
-            scope.spawn(move || work(jobs, sender, &waker))
-        });
-        let Collected { events, results } = collect(&mut poll, &results, expected)?;
-        let mut wakes = 0;
-        for worker in workers {
-            wakes += worker.join().unwrap()?;
-        }
-        let each = results as f64 / events as f64;
-        println!("{name:15} {results:8} {wakes:8} {events:8}   {each:.1}");
-        Ok(())
-    })
+    let expected = jobs.len();
+    let jobs = Arc::new(Mutex::new(VecDeque::from(jobs)));
+    for _ in 0..WORKERS {
+        let (jobs, sender, waker) = (Arc::clone(&jobs), sender.clone(), Arc::clone(&waker));
+        Builder::new().spawn(move || work(&jobs, &sender, &waker))?;
+    }
+    collect(&mut poll, &results, expected)
 }
+
+/// Looks up a name, as `TcpStream::connect` does if it gets one. That blocks this thread.
+fn look_up(name: &str) -> String {
+    thread::sleep(Duration::from_millis(100)); // as if the answer came through a network
+    match (name, 80).to_socket_addrs() {
+        Ok(addresses) => {
+            let addresses: Vec<IpAddr> = addresses.map(|address| address.ip()).collect();
+            format!("  {name:12} {addresses:?}")
+        }
+        Err(_) => format!("  {name:12} no address"),
+    }
+}
+
+fn main() -> io::Result<()> {
+    let names = ["localhost", "127.0.0.1", "::1", "name.invalid"];
+    say(format!("{} lookups, {WORKERS} workers:", names.len()));
+    let job = |name: &'static str| -> Job { Box::new(move || look_up(name)) };
+    let lookups = run(names.map(job).into())?;
+    lookups.results.iter().for_each(say);
+    say(format!(
+        "  {} of {} have ended. Meanwhile, the loop was free for other work {} times.",
+        lookups.results.len(),
+        names.len(),
+        lookups.turns
+    ));
+
+    let quick = |number: usize| -> Job {
+        Box::new(move || {
+            thread::sleep(Duration::from_micros(20));
+            number.to_string()
+        })
+    };
+    let quick = run((0..QUICK).map(quick).collect())?;
+    let (arrived, events) = (quick.results.len(), quick.events);
+    say(format!("\n{QUICK} quick jobs:"));
+    say(format!(
+        "  {arrived} results have arrived with {events} events"
+    ));
+    wrong_order()?;
+
+    say("");
+    say(match QUICK - arrived {
+        0 => format!(
+            "Takeaway: send, then wake, and let an event take all results: {events} events have\n\
+             brought {arrived} results, and none is lost."
+        ),
+        lost => format!(
+            "Takeaway: {lost} of {QUICK} results are lost: wakes coalesce, and an event stands for\n\
+             any number of results that were sent before it."
+        ),
+    });
+    Ok(())
+}
+
+const QUICK: usize = 2000;
 
 /// What happens if the loop runs between a wake and the send after it.
 fn wrong_order() -> io::Result<()> {
     let mut poll = Poll::new()?;
     let waker = Waker::new(poll.registry(), WAKE)?;
     let (sender, results) = mpsc::channel();
-
     let mut events = Events::with_capacity(8);
-    println!("\nThe wrong order, with a loop that runs in between:");
+    let timeout = Some(Duration::from_millis(100));
+
+    say("\nThe wrong order, with a loop that runs in between:");
     waker.wake()?;
-    poll.poll(&mut events, Some(Duration::from_millis(200)))?;
+    poll.poll(&mut events, timeout)?;
     let found = results.try_iter().count();
-    println!(
+    say(format!(
         "  the worker wakes:  {} event, {found} results in the channel",
         events.len()
-    );
-    sender.send(0).unwrap();
-    poll.poll(&mut events, Some(Duration::from_millis(200)))?;
+    ));
+    sender.send("late").unwrap();
+    poll.poll(&mut events, timeout)?;
     let found = results.try_iter().count();
-    println!(
-        "  the worker sends:  {} events in 200 ms, {found} result in the channel",
+    say(format!(
+        "  the worker sends:  {} events, {found} result in the channel",
         events.len()
-    );
+    ));
     Ok(())
 }
+
+/// Prints a line. Ends the lesson if nobody reads it any more, as with `| head -1`.
+fn say(line: impl Display) {
+    if writeln!(io::stdout(), "{line}").is_err() {
+        process::exit(0);
+    }
+}
+
+// Answers:
+// 1. The wakes of several workers become one event, and the loop takes one of their results. The rest
+//    stays in the channel, here more than 500 results.
+// 2. Usually no result is lost, as the next wake makes up for it. If the loop is quick, the last one
+//    is: nothing wakes the loop after it. Run it twenty times.
+// 3. The lookups take 400 ms instead of 100, one after another, and the loop is free all the while.
