@@ -4,24 +4,27 @@
 //! cargo run --example 07_connect
 //! ```
 //!
-//! You see the three ways in which a connect ends: it succeeds (`EPOLLOUT`), it is refused
-//! (`EPOLLERR` and `EPOLLHUP` as well), or nothing happens and the timeout ends it. Then one of
-//! each kind is started at the same time.
+//! You see how a connect ends, over IPv4 and IPv6: it succeeds (`EPOLLOUT`), it is refused
+//! (`EPOLLERR` and `EPOLLHUP` as well), or nothing happens and the deadline ends it. Then all kinds
+//! are started at the same time, as a client does with the addresses of a name. To look up a name
+//! blocks, too; the lesson `14_workers` lets a thread do it.
 //!
-//! Book: the exercises "create the socket yourself, so that connect does not block" and "remove
-//! the shortcut that sets the socket to blocking again". Needs only `ffi.rs` and `poll.rs`.
+//! Comes after `06_pitfalls`. Book: chapter 4, "The main program", and the older book's exercise to
+//! create the socket yourself, so that connect does not block. Exercise that follows:
+//! 05_one_blocks_all (`cargo run -q --example exercises 05`). Needs only `ffi.rs` and `poll.rs`.
 //!
-//! Change next:
-//! - Leave `start_connect` out. What is reported about a socket that has done nothing yet?
-//! - Return the stream without checking `take_error`. What does `main` print for the refused one?
-//! - Start the next connect only if the previous one has not finished after 50 ms, as browsers do
-//!   (RFC 8305, "Happy Eyeballs"): poll between two starts, with that timeout.
+//! Change next (the answers are at the end of the file):
+//! 1. Leave `connect` out: `let result = 0;`. What does a socket report that has done nothing yet?
+//! 2. Return the stream without a look at `take_error`.
 
 use epollet::{Events, Interest, Poll};
+use std::collections::HashMap;
 use std::ffi::{c_int, c_uint};
-use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::fmt::Display;
+use std::io::{self, ErrorKind, Write};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::process;
 use std::time::{Duration, Instant};
 
 const TIMEOUT: Duration = Duration::from_millis(200);
@@ -30,31 +33,33 @@ const TIMEOUT: Duration = Duration::from_millis(200);
 /// other streams are dropped, which ends their attempts.
 fn connect_first(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     let start = Instant::now();
-    say(start, &format!("connect to {addresses:?}"));
     let mut poll = Poll::new()?;
-    let mut streams = Vec::new();
-    for (token, &address) in addresses.iter().enumerate() {
-        let stream = new_stream()?;
-        start_connect(&stream, address)?;
-        let registry = poll.registry();
-        registry.register(&stream, token, Interest::WRITABLE)?;
-        streams.push(Some(stream));
+    let mut streams = HashMap::new();
+    let mut last_error = ErrorKind::AddrNotAvailable.into();
+    for (token, address) in addresses.iter().enumerate() {
+        match start_connect(address) {
+            Ok(stream) => {
+                poll.registry()
+                    .register(&stream, token, Interest::WRITABLE)?;
+                streams.insert(token, stream);
+            }
+            Err(error) => last_error = error, // for example, no route to IPv6 addresses
+        }
     }
-    let mut events = Events::with_capacity(addresses.len());
-    let mut last_error = ErrorKind::TimedOut.into();
-    while streams.iter().any(Option::is_some) {
+    let mut events = Events::with_capacity(8);
+    while !streams.is_empty() {
         poll.poll(&mut events, Some(TIMEOUT.saturating_sub(start.elapsed())))?;
         if events.is_empty() {
-            say(start, "no event until the deadline");
+            say("  no event until the deadline");
             return Err(ErrorKind::TimedOut.into());
         }
         for event in &events {
-            // A level-triggered failure would be reported by every poll, so drop the stream.
-            let Some(stream) = streams[event.token()].take() else {
+            // A level-triggered failure would be reported by every poll, so take the stream out.
+            let Some(stream) = streams.remove(&event.token()) else {
                 continue;
             };
-            say(start, &format!("{event:?}"));
-            // The event means that the connect has finished. SO_ERROR tells whether it succeeded.
+            say(format!("  {event:?}"));
+            // The event means that the connect has ended. SO_ERROR tells whether it succeeded.
             match stream.take_error()? {
                 None => return Ok(stream),
                 Some(error) => last_error = error,
@@ -66,34 +71,61 @@ fn connect_first(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
 
 fn main() -> io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
-    let listening = listener.local_addr()?;
+    let listener_6 = TcpListener::bind("[::1]:0");
     let (_full, silent, in_queue) = listener_that_does_not_answer()?;
+    let open = listener.local_addr()?;
+    let open_6 = match &listener_6 {
+        Ok(listener) => listener.local_addr()?,
+        Err(_) => (Ipv6Addr::LOCALHOST, open.port()).into(), // This system has no IPv6.
+    };
     // The port of a connected stream is taken, but nothing listens there.
-    let refusing = in_queue.local_addr()?;
+    let closed = in_queue.local_addr()?;
 
-    println!("{listening} listens.");
-    show(connect_first(&[listening]));
-    println!("\n{refusing} does not listen.");
-    show(connect_first(&[refusing]));
-    println!("\n{silent} does not answer.");
-    show(connect_first(&[silent]));
-    println!("\nAll three at once.");
-    show(connect_first(&[silent, refusing, listening]));
-
-    println!("\nTakeaway: EPOLLOUT means that a connect has finished; SO_ERROR tells whether");
-    println!("it succeeded.");
+    let ends = [
+        try_to_connect(&format!("{open} listens."), &[open]),
+        try_to_connect(&format!("{open_6} listens."), &[open_6]),
+        try_to_connect(&format!("{closed} does not listen."), &[closed]),
+        try_to_connect(&format!("{silent} does not answer."), &[silent]),
+        try_to_connect("Three of them at once.", &[silent, closed, open]),
+    ];
+    let wrong = ends
+        .iter()
+        .filter(|end| **end == End::ReturnedButNotConnected)
+        .count();
+    let connected = ends.iter().filter(|end| **end == End::Connected).count();
+    say(if wrong > 0 {
+        format!(
+            "Takeaway: {wrong} of {} returned streams are not connected: EPOLLOUT means that a\n\
+             connect has ended, and only SO_ERROR tells whether it succeeded.",
+            wrong + connected
+        )
+    } else {
+        format!(
+            "Takeaway: EPOLLOUT means that a connect has ended, and SO_ERROR tells whether\n\
+             it succeeded: all {connected} returned streams are connected."
+        )
+    });
     Ok(())
 }
 
-fn show(result: io::Result<TcpStream>) {
-    match result.and_then(|stream| stream.peer_addr()) {
-        Ok(address) => println!("         connected to {address}"),
-        Err(error) => println!("         not connected: {error}"),
-    }
+#[derive(PartialEq)]
+enum End {
+    Failed,
+    Connected,
+    ReturnedButNotConnected,
 }
 
-fn say(start: Instant, what: &str) {
-    println!("{:.3} s  {what}", start.elapsed().as_secs_f64());
+fn try_to_connect(what: &str, addresses: &[SocketAddr]) -> End {
+    say(what);
+    let (text, end) = match connect_first(addresses) {
+        Ok(stream) => match stream.peer_addr() {
+            Ok(address) => (format!("connected to {address}"), End::Connected),
+            Err(error) => (format!("returned: {error}"), End::ReturnedButNotConnected),
+        },
+        Err(error) => (format!("not connected: {error}"), End::Failed),
+    };
+    say(format!("  {text}\n"));
+    end
 }
 
 /// Returns a listener whose queue is full, so that the kernel drops further connection requests, as
@@ -111,28 +143,49 @@ fn listener_that_does_not_answer() -> io::Result<(TcpListener, SocketAddr, TcpSt
     Ok((listener, address, stream))
 }
 
-/// Makes a non-blocking socket that is not connected. The standard library cannot do that.
-fn new_stream() -> io::Result<TcpStream> {
+/// Makes a non-blocking socket and starts to connect it. The standard library cannot do that.
+fn start_connect(address: &SocketAddr) -> io::Result<TcpStream> {
+    let (family, sockaddr) = sockaddr(address);
     // SAFETY: the call takes no pointer.
-    let fd = check(unsafe { socket(AF_INET, STREAM_NONBLOCK_CLOEXEC, 0) })?;
+    let fd = check(unsafe { socket(c_int::from(family), STREAM_NONBLOCK_CLOEXEC, 0) })?;
     // SAFETY: the descriptor is new, so nothing else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) }.into())
+    let stream = TcpStream::from(unsafe { OwnedFd::from_raw_fd(fd) });
+    // SAFETY: the kernel reads the bytes before the call returns.
+    let result = unsafe { connect(fd, sockaddr.as_ptr(), sockaddr.len() as c_uint) };
+    match check(result) {
+        // Not a failure: an event reports the end of the connect.
+        Err(error) if error.raw_os_error() == Some(EINPROGRESS) => Ok(stream),
+        result => result.map(|_| stream),
+    }
 }
 
-/// Starts to connect. `EINPROGRESS` is not a failure: an event reports the end of the connect.
-fn start_connect(stream: &TcpStream, address: SocketAddr) -> io::Result<()> {
-    let IpAddr::V4(ip) = address.ip() else {
-        return Err(ErrorKind::Unsupported.into());
-    };
-    // struct sockaddr_in: family, port, address, padding
-    let mut sockaddr_in = [0_u8; 16];
-    sockaddr_in[..2].copy_from_slice(&(AF_INET as u16).to_ne_bytes());
-    sockaddr_in[2..4].copy_from_slice(&address.port().to_be_bytes());
-    sockaddr_in[4..8].copy_from_slice(&ip.octets());
-    // SAFETY: the kernel reads the 16 bytes before the call returns.
-    match check(unsafe { connect(stream.as_raw_fd(), sockaddr_in.as_ptr(), 16) }) {
-        Err(error) if error.raw_os_error() != Some(EINPROGRESS) => Err(error),
-        _ => Ok(()),
+/// Returns the address family, and the bytes of a `struct sockaddr_in` or `struct sockaddr_in6`.
+fn sockaddr(address: &SocketAddr) -> (u16, Vec<u8>) {
+    const AF_INET: u16 = 2;
+    const AF_INET6: u16 = 10;
+    let port = address.port().to_be_bytes();
+    match address {
+        SocketAddr::V4(v4) => {
+            let padding = [0; 8];
+            let parts = [
+                &AF_INET.to_ne_bytes()[..],
+                &port,
+                &v4.ip().octets(),
+                &padding,
+            ];
+            (AF_INET, parts.concat())
+        }
+        SocketAddr::V6(v6) => {
+            let (flow, scope) = (v6.flowinfo().to_ne_bytes(), v6.scope_id().to_ne_bytes());
+            let parts = [
+                &AF_INET6.to_ne_bytes()[..],
+                &port,
+                &flow,
+                &v6.ip().octets(),
+                &scope,
+            ];
+            (AF_INET6, parts.concat())
+        }
     }
 }
 
@@ -144,12 +197,23 @@ fn check(result: c_int) -> io::Result<c_int> {
     }
 }
 
-const AF_INET: c_int = 2;
 const STREAM_NONBLOCK_CLOEXEC: c_int = 1 | 0o4000 | 0o2000000;
 const EINPROGRESS: c_int = 115;
+
+/// Prints a line. Ends the lesson if nobody reads it any more, as with `| head -1`.
+fn say(line: impl Display) {
+    if writeln!(io::stdout(), "{line}").is_err() {
+        process::exit(0);
+    }
+}
 
 unsafe extern "C" {
     fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int;
     fn connect(fd: c_int, address: *const u8, len: c_uint) -> c_int;
     fn listen(fd: c_int, backlog: c_int) -> c_int;
 }
+
+// Answers:
+// 1. EPOLLOUT | EPOLLHUP, without an error in SO_ERROR. So register a socket after `connect`, not
+//    before it: an event could come too early.
+// 2. The refused connect is taken for a connection, and wins against the listener.
