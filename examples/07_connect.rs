@@ -74,16 +74,19 @@ fn main() -> io::Result<()> {
     let listener_6 = TcpListener::bind("[::1]:0");
     let (_full, silent, in_queue) = listener_that_does_not_answer()?;
     let open = listener.local_addr()?;
-    let open_6 = match &listener_6 {
-        Ok(listener) => listener.local_addr()?,
-        Err(_) => (Ipv6Addr::LOCALHOST, open.port()).into(), // This system has no IPv6.
+    let (open_6, state) = match &listener_6 {
+        Ok(listener) => (listener.local_addr()?, "listens"),
+        Err(_) => (
+            (Ipv6Addr::LOCALHOST, open.port()).into(),
+            "is not there: no IPv6",
+        ),
     };
     // The port of a connected stream is taken, but nothing listens there.
     let closed = in_queue.local_addr()?;
 
     let ends = [
         try_to_connect(&format!("{open} listens."), &[open]),
-        try_to_connect(&format!("{open_6} listens."), &[open_6]),
+        try_to_connect(&format!("{open_6} {state}."), &[open_6]),
         try_to_connect(&format!("{closed} does not listen."), &[closed]),
         try_to_connect(&format!("{silent} does not answer."), &[silent]),
         try_to_connect("Three of them at once.", &[silent, closed, open]),
