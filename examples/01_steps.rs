@@ -6,8 +6,8 @@
 //!
 //! Read each step beside the one before it: which lines are new, and which numbers have changed?
 //! `calls` are the system calls that get the answers, counted where this file makes them. (Those
-//! that send the requests are the same in each step.) The rest comes from the kernel: CPU time,
-//! sleeps, the largest memory, and the threads. See `steps/cost.rs`.
+//! that send the requests are the same in each step.) `sleeps` are voluntary context switches. How
+//! the rest is measured is in `steps/cost.rs`.
 //!
 //! The first lesson. Book: chapter 4, "Design and introduction to epoll". Besides the two files it
 //! needs `examples/steps` and the delay server.
@@ -53,8 +53,8 @@ fn one_after_another(peer: SocketAddr, count: usize) -> io::Result<Vec<Request>>
 fn thread_for_each(peer: SocketAddr, count: usize) -> io::Result<Vec<Request>> {
     let mut threads = Vec::new();
     for _ in 0..count {
-        let thread = thread::Builder::new();
-        threads.push(thread.spawn(move || one_after_another(peer, 1))?);
+        let thread = thread::Builder::new().spawn(move || one_after_another(peer, 1))?;
+        threads.push(thread);
     }
     cost::note_threads(threads.len());
     let mut requests = Vec::new();
@@ -278,11 +278,8 @@ fn main() -> io::Result<()> {
 
 /// Runs each step in a process of its own: this program, with arguments. `None`: one has failed.
 fn compare(steps: &[(&str, Step)], peer: &str, count: usize) -> io::Result<Option<Vec<Row>>> {
-    say(format!(
-        "{:18}{}",
-        format!("{count} requests"),
-        cost::HEADER
-    ));
+    let title = format!("{count} requests");
+    say(format!("{title:18}{}", cost::HEADER));
     let mut rows = Vec::new();
     for (name, _) in steps {
         let mut child = Command::new(env::current_exe()?);
@@ -305,7 +302,7 @@ fn run_step(name: &str, peer: &str, count: &str) -> io::Result<()> {
     let (_, step) = step.ok_or(ErrorKind::InvalidInput)?;
     let peer = peer.parse().map_err(io::Error::other)?;
     let count = count.parse().map_err(io::Error::other)?;
-    cost::end_with_a_signal_after(2);
+    cost::end_with_a_signal_after(3);
     let start = Instant::now();
     match step(peer, count) {
         Ok(requests) if requests.iter().all(Request::is_answered) => say(cost::row(start)?),
@@ -317,18 +314,12 @@ fn run_step(name: &str, peer: &str, count: &str) -> io::Result<()> {
 
 fn takeaway(few: Option<Vec<Row>>, many: Option<Vec<Row>>) -> String {
     let (Some(few), Some(many)) = (few, many) else {
-        return "Takeaway: nothing to compare, as a step has not got all of its answers."
-            .to_owned();
+        return "Takeaway: no comparison: a step has not got all of its answers.".to_owned();
     };
-    let [one_after_another, _, busy_loop, _, epoll, ..] = &few[..] else {
-        unreachable!()
-    };
-    let [threads, _, _, epoll_for_many, ..] = &many[..] else {
-        unreachable!()
-    };
-    let time = one_after_another[SECONDS] / epoll[SECONDS];
-    let cpu = busy_loop[CPU] / epoll[CPU];
-    let memory = threads[MEMORY] / epoll_for_many[MEMORY];
+    // In the order of `STEPS`; `many` begins with the second.
+    let time = few[0][SECONDS] / few[4][SECONDS];
+    let cpu = few[2][CPU] / few[4][CPU];
+    let memory = many[0][MEMORY] / many[3][MEMORY];
     if time.min(cpu).min(memory) < 1.5 {
         return "Takeaway: this run does not show what an event queue saves.".to_owned();
     }
@@ -356,11 +347,11 @@ struct PollFd {
 impl PollFd {
     fn readable(request: &Request) -> PollFd {
         const POLLIN: c_short = 1;
-        let fd = request.stream.as_raw_fd();
+        let (fd, events, revents) = (request.stream.as_raw_fd(), POLLIN, 0);
         PollFd {
             fd,
-            events: POLLIN,
-            revents: 0,
+            events,
+            revents,
         }
     }
 }
