@@ -23,7 +23,7 @@ use std::collections::HashMap;
 use std::ffi::{c_int, c_ulong};
 use std::fmt::Display;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::FromRawFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -63,10 +63,10 @@ impl Server {
                 match event.token() {
                     LISTENER => self.accept()?,
                     SIGNALS => {
-                        let mut info = [0; 128]; // struct signalfd_siginfo: first, a u32, the number
+                        let mut info = [0; 128]; // struct signalfd_siginfo: the number, in 4 bytes, ...
                         self.signals.read_exact(&mut info)?;
-                        match u32::from_ne_bytes([info[0], info[1], info[2], info[3]]) {
-                            2 => self.stop("SIGINT, which is Ctrl-C")?,
+                        match c_int::from_ne_bytes([info[0], info[1], info[2], info[3]]) {
+                            SIGINT => self.stop("SIGINT, which is Ctrl-C")?,
                             _ => self.stop("SIGTERM")?,
                         }
                     }
@@ -80,7 +80,7 @@ impl Server {
             let (start, now) = (self.start, Instant::now());
             self.clients.retain(|number, client| {
                 if client.idle <= now {
-                    log(start, &format!("client {number} is idle, and is closed"));
+                    log(start, format!("client {number} is idle, and is closed"));
                 }
                 client.idle > now
             });
@@ -89,7 +89,7 @@ impl Server {
                 let closed = self.clients.len();
                 log(
                     start,
-                    &format!("the end: {closed} client(s) closed at the deadline"),
+                    format!("the end: {closed} client(s) closed at the deadline"),
                 );
                 self.clients.clear();
                 return Ok(());
@@ -108,17 +108,14 @@ impl Server {
     fn stop(&mut self, reason: &str) -> io::Result<()> {
         self.accept()?; // Closing a listener resets the connections that wait in its queue.
         self.listener = None;
-        let grace = if self.end.is_none() {
-            GRACE
-        } else {
-            Duration::ZERO
+        let grace = match self.end {
+            None => GRACE,
+            Some(_) => Duration::ZERO,
         };
         self.end = Some(Instant::now() + grace);
         let left = self.clients.len();
-        log(
-            self.start,
-            &format!("{reason}: {left} client(s) have {grace:?} to finish"),
-        );
+        let line = format!("{reason}: {left} client(s) have {grace:?} to finish");
+        log(self.start, line);
         Ok(())
     }
 
@@ -126,33 +123,35 @@ impl Server {
         let Some(listener) = &self.listener else {
             return Ok(());
         };
+        // Until WouldBlock. What other errors need is in `08_chat`.
         while let Ok((stream, _)) = listener.accept() {
-            // For its errors see `08_chat`.
             stream.set_nonblocking(true)?;
             self.accepted += 1;
-            self.poll
-                .registry()
-                .register(&stream, self.accepted, Interest::READABLE)?;
+            let registry = self.poll.registry();
+            registry.register(&stream, self.accepted, Interest::READABLE)?;
             let idle = Instant::now() + IDLE;
             self.clients.insert(self.accepted, Client { stream, idle });
         }
         Ok(())
     }
 
-    /// Echoes what has arrived. A client that does not read is closed; see `05_echo_server`.
+    /// Echoes what has arrived. A client that does not read its answers is closed, unlike in
+    /// `05_echo_server`.
     fn serve(&mut self, number: Token) {
         let Some(client) = self.clients.get_mut(&number) else {
             return;
         };
         let mut buffer = [0; 1024];
-        let result = client.stream.read(&mut buffer);
-        let echoed = result.and_then(|count| client.stream.write(&buffer[..count]));
-        match echoed {
-            Ok(1..) => client.idle = Instant::now() + IDLE,
-            _ => {
-                log(self.start, &format!("client {number} has gone"));
-                self.clients.remove(&number);
-            }
+        let echoed = match client.stream.read(&mut buffer) {
+            Ok(0) => false,
+            Ok(count) => client.stream.write_all(&buffer[..count]).is_ok(),
+            Err(error) => error.kind() == ErrorKind::WouldBlock,
+        };
+        if echoed {
+            client.idle = Instant::now() + IDLE;
+        } else {
+            log(self.start, format!("client {number} has gone"));
+            self.clients.remove(&number);
         }
     }
 }
@@ -191,10 +190,8 @@ fn main() -> io::Result<()> {
         accepted: 0,
         end: None,
     };
-    log(
-        server.start,
-        "the server listens. Ctrl-C, SIGTERM or a line ends it",
-    );
+    let line = "the server listens. Ctrl-C, SIGTERM or a line ends it";
+    log(server.start, line);
     server.run()?;
     drop(server);
     // SAFETY: no pointer. Nothing has waited for the child, so the number is still its own.
@@ -301,7 +298,7 @@ fn change_mask(how: c_int) -> io::Result<[c_ulong; 32]> {
     }
 }
 
-fn log(start: Instant, line: &str) {
+fn log(start: Instant, line: impl Display) {
     say(format!("{:.3} s  {line}", start.elapsed().as_secs_f64()));
 }
 
