@@ -4,13 +4,13 @@
 //! cargo run --example 14_workers
 //! ```
 //!
-//! A name lookup blocks until a server on the network answers, and no event queue can wait for it.
-//! You see four workers look up names while the loop goes on. Then 2,000 quick jobs: wakes between
-//! two polls coalesce into one event, so an event stands for any number of results. Last, the wrong
-//! order leaves a result behind.
+//! A name lookup blocks until a server on the network answers, and has no descriptor that a queue
+//! could wait for. You see four workers look up names while the loop goes on. Then 2,000 quick jobs:
+//! wakes between two polls coalesce into one event, so an event stands for any number of results.
+//! Last, the wrong order leaves a result behind.
 //!
 //! Comes after `13_shutdown`. Book: chapter 4, "The Poll module"; and the older book's question how
-//! a name is looked up. Exercise that follows: 10_wake_then_send
+//! a DNS lookup is done. Exercise that follows: 10_wake_then_send
 //! (`cargo run -q --example exercises 10`). Needs only `ffi.rs` and `poll.rs`.
 //!
 //! Change next (the answers are at the end of the file):

@@ -198,7 +198,7 @@ const SCENES: [(&str, &[&str]); 6] = [
     (
         "edge-triggered, three polls, nothing is read",
         &[
-            "mio: clears what it reports, until WouldBlock sets it again (selector/poll.rs)",
+            "mio: what was reported is off until WouldBlock (selector/poll.rs)",
             "kqueue: EV_CLEAR reports a change once. IOCP: a read completes once",
         ],
     ),
