@@ -303,7 +303,7 @@ fn run_step(name: &str, peer: &str, count: &str) -> io::Result<()> {
     let (_, step) = step.ok_or(io::Error::other("run it without arguments"))?;
     let peer = peer.parse().map_err(io::Error::other)?;
     let count = count.parse().map_err(io::Error::other)?;
-    cost::end_with_a_signal_after(3);
+    cost::end_with_a_signal_after(5);
     let start = Instant::now();
     match step(peer, count) {
         Ok(requests) if requests.iter().all(Request::is_answered) => say(cost::row(start)?),
@@ -374,5 +374,5 @@ unsafe extern "C" {
 //    still cost their memory, and the busy loop finds an answer nearly each time it looks.
 // 2. A level-triggered end is reported by every poll, so requests are counted twice, and the step
 //    stops before it has all answers.
-// 3. The step hangs: the end has arrived together with the bytes, there is no further change, and so
-//    no further event.
+// 3. The step hangs, until a signal ends it after 5 s: the end of the answer has arrived together with
+//    its bytes, so there is no further change, and no further event.
