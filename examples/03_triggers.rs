@@ -194,7 +194,7 @@ fn say(line: impl Display) {
 // Answers:
 // 1. Level-triggered, two events are enough for "abc". Edge-triggered, nothing is left at the end,
 //    but by luck: "c" still waited for the edge of "d", and the next read took both.
-// 2. Level-triggered, no change. Edge-triggered, the write is a new edge, so the reader is called
-//    once more. One-shot, no change: it is disabled until `reregister`.
+// 2. Level-triggered, each poll still reports what is left. Edge-triggered, the write is an edge, so
+//    the reader is called once more. One-shot, nothing: it is disabled until `reregister`.
 // 3. Each edge reports everything that is true: IN | OUT. Nothing reports OUT alone, except
 //    `reregister`, which reports what is ready now. Level-triggered, each poll would report OUT.
