@@ -10,25 +10,20 @@
 //! yet, and does not sleep while there are any. Each bar is the time from the write of a message to
 //! the quiet source until the loop reads it.
 //!
-//! Belongs to the glossary, "starvation". The kernel takes ready sources in turn
-//! (`level_triggered_goes_back_to_the_tail_of_the_ready_list` in `src/tests/ready_list.rs`): this
-//! starvation is caused by the loop.
+//! Comes after `08_chat`. Book: chapter 4, "The main program". Exercises that follow: 07_flood,
+//! 08_left_behind (`cargo run -q --example exercises 07`).
 //!
-//! Needs only `ffi.rs` and `poll.rs`.
-//!
-//! Change next:
-//! - Try budgets of 1 and of 10,000. A small budget costs more polls, a large one makes the quiet
-//!   source wait.
-//! - Leave out `undrained.push(token)`: soon the flood is no longer read. Its buffer is full, so
-//!   nothing new can arrive, and there is no new edge.
-//! - Then also register without `EDGE` and set the budget to 1: now the kernel keeps the list,
-//!   because each poll reports what is not drained. It costs a poll for each read.
+//! Change next (the answers are at the end of the file):
+//! 1. Try budgets of 1 and of 10,000.
+//! 2. Leave out `undrained.push(token)`.
+//! 3. Then also register without `EDGE`. Who keeps the list now?
 
 use epollet::{Events, Interest, Poll};
+use std::fmt::Display;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
-use std::{mem, thread};
+use std::{mem, process, thread};
 
 /// Ends when the quiet source does. Returns the number of polls.
 fn run(sources: &mut [Source], budget: usize) -> io::Result<usize> {
@@ -84,6 +79,8 @@ impl Source {
         let now = self.start.elapsed();
         let sent = u64::from_ne_bytes(self.buffer[..8].try_into().unwrap());
         self.waits.push(now - Duration::from_micros(sent));
+        self.longest_pause = self.longest_pause.max(now - self.last_read);
+        self.last_read = now;
         while self.start.elapsed() < now + HANDLING {} // simulated work
     }
 }
@@ -93,66 +90,126 @@ struct Source {
     buffer: Vec<u8>,
     start: Instant,
     waits: Vec<Duration>,
+    last_read: Duration,
+    longest_pause: Duration,
     ended: bool,
 }
 
-const FLOOD: usize = 0;
-const QUIET: usize = 1;
+const QUIET: usize = 1; // the flood is source 0
 const HANDLING: Duration = Duration::from_micros(50);
 const MESSAGES: u32 = 7;
 const PAUSE: Duration = Duration::from_millis(35);
 
+/// A source that waits longer starves. With a fair loop, a wait is about a millisecond.
+const TOO_LONG: Duration = Duration::from_millis(100);
+
 fn main() -> io::Result<()> {
-    compare("drains each source", usize::MAX)?;
-    compare("a budget of 16 reads", 16)?;
-    println!("\nTakeaway: a drain that does not end starves all other sources; with a budget");
-    println!("for each source, and a list of those not drained yet, no source starves.");
+    let drained = compare("drains each source", usize::MAX)?;
+    let fair = compare("a budget of 16 reads", 16)?;
+    let (quiet, flood) = (millis(fair.quiet), millis(fair.flood));
+    if fair.flood > TOO_LONG {
+        say(format!(
+            "Takeaway: the second loop does not read the flood for {flood:.0} ms, though there"
+        ));
+        say("is something to read: it has forgotten that this source is not drained.");
+    } else if fair.quiet > TOO_LONG {
+        say(format!(
+            "Takeaway: in the second loop, too, the quiet source waits {quiet:.0} ms: the"
+        ));
+        say("budget is so large that it does not matter.");
+    } else {
+        let starved = millis(drained.quiet);
+        say(format!(
+            "Takeaway: a drain that does not end makes the others wait ({starved:.0} ms); with a"
+        ));
+        say(format!(
+            "budget and a list of sources that are not drained, they wait {quiet:.1} ms at most."
+        ));
+    }
     Ok(())
 }
 
-fn compare(name: &str, budget: usize) -> io::Result<()> {
+struct Longest {
+    /// A message to the quiet source was not read for this time.
+    quiet: Duration,
+    /// The flood was not read for this time.
+    flood: Duration,
+}
+
+fn compare(name: &str, budget: usize) -> io::Result<Longest> {
     let start = Instant::now();
     let (flood, mut flooder) = source(start, 256)?;
     let (quiet, mut speaker) = source(start, 8)?;
     // The flood lasts longer than all messages take. It ends early if its reader is gone.
-    thread::spawn(move || {
+    thread::Builder::new().spawn(move || {
         while start.elapsed() < PAUSE * (MESSAGES + 2) {
             flooder.write_all(&[0; 16 * 1024])?;
         }
         Ok::<(), io::Error>(())
-    });
-    thread::spawn(move || {
+    })?;
+    thread::Builder::new().spawn(move || {
         for _ in 0..MESSAGES {
             thread::sleep(PAUSE);
             let now = start.elapsed().as_micros() as u64;
             speaker.write_all(&now.to_ne_bytes())?;
         }
         Ok::<(), io::Error>(())
-    });
+    })?;
     let mut sources = [flood, quiet];
     let polls = run(&mut sources, budget)?;
-    let reads = sources[FLOOD].waits.len();
-    println!("{name}: {reads} reads of the flood, {polls} polls; the quiet source waits");
-    for wait in &sources[QUIET].waits {
-        let millis = wait.as_secs_f64() * 1000.0;
-        let length = (millis / 6.0).ceil() as usize;
-        println!("{millis:9.3} ms |{}", "=".repeat(length.min(66)));
+    let [flood, quiet] = &mut sources;
+    if !flood.ended {
+        flood.longest_pause = flood.longest_pause.max(start.elapsed() - flood.last_read);
     }
-    Ok(())
+    let reads = flood.waits.len();
+    say(format!(
+        "{name} ({polls} polls, {reads} reads of the flood)"
+    ));
+    say("each message to the quiet source waits to be read:");
+    for wait in &quiet.waits {
+        let length = (millis(*wait) / 6.0).ceil() as usize;
+        say(format!(
+            "{:9.3} ms |{}",
+            millis(*wait),
+            "=".repeat(length.min(66))
+        ));
+    }
+    say("");
+    Ok(Longest {
+        quiet: quiet.waits.iter().max().copied().unwrap_or_default(),
+        flood: flood.longest_pause,
+    })
 }
 
 fn source(start: Instant, size: usize) -> io::Result<(Source, UnixStream)> {
     let (stream, theirs) = UnixStream::pair()?;
     stream.set_nonblocking(true)?;
-    let (buffer, waits, ended) = (vec![0; size], Vec::new(), false);
-    Ok((
-        Source {
-            stream,
-            buffer,
-            start,
-            waits,
-            ended,
-        },
-        theirs,
-    ))
+    let source = Source {
+        stream,
+        buffer: vec![0; size],
+        start,
+        waits: Vec::new(),
+        last_read: Duration::ZERO,
+        longest_pause: Duration::ZERO,
+        ended: false,
+    };
+    Ok((source, theirs))
 }
+
+fn millis(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1000.0
+}
+
+/// Prints a line. Ends the lesson if nobody reads it any more, as with `| head -1`.
+fn say(line: impl Display) {
+    if writeln!(io::stdout(), "{line}").is_err() {
+        process::exit(0);
+    }
+}
+
+// Answers:
+// 1. With 1, a message waits for one read of the flood at most, about 0.1 ms, and there are 16 times
+//    as many polls. With 10,000, the quiet source starves again.
+// 2. The flood is read 16 times and then no more: its buffer is full, so nothing can arrive, and
+//    there is no new edge.
+// 3. The kernel: level-triggered, each poll reports what is not drained.
