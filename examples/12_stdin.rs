@@ -65,8 +65,8 @@ fn with_own_buffer(mut input: impl Read + AsFd, log: &mut Log) -> io::Result<()>
     loop {
         poll.poll(&mut events, None)?;
         let since = Instant::now();
-        // This does not block, unless another process reads the same input first. Leave standard
-        // input blocking: the shell and other programs share it.
+        // This does not block, unless another process reads the same input first, or Ctrl-Z discards
+        // it. Leave standard input blocking: the shell and other programs share it.
         let count = input.read(&mut buffer)?;
         for &byte in &buffer[..count] {
             if byte == b'\n' {
