@@ -148,8 +148,8 @@ fn main() -> io::Result<()> {
         say(format!("{:18}{cells}", row.name).trim_end());
     }
     if repeats {
-        say("\nTakeaway: these polls report the same again and again, so the table shows what is");
-        say("ready, and not what causes an edge.");
+        say("\nTakeaway: these polls report the same again and again, so the table shows");
+        say("what is ready, and not what causes an edge.");
     } else {
         let no_edge = no_edge.join("; ");
         say("\nTakeaway: more input is a new edge, even while old input is unread, except for");
