@@ -7,8 +7,8 @@
 //! You see two loops with the same two edge-triggered sources. The first drains each source when it
 //! is reported. While the flood lasts, that drain does not end, and the quiet source starves. The
 //! second gives each source a budget of reads, keeps a list of the sources that are not drained
-//! yet, and does not sleep while there are any. Each bar is the time from the write of a message to
-//! the quiet source until the loop reads it.
+//! yet, and does not sleep while there are any. Each bar is a message to the quiet source: for how
+//! many reads of the flood it waited from its write until the loop read it.
 //!
 //! Comes after `08_chat`. Book: chapter 4, "The main program". Exercises that follow: 07_flood,
 //! 08_left_behind (`cargo run -q --example exercises 07`).
@@ -22,6 +22,7 @@ use epollet::{Events, Interest, Poll};
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use std::{mem, process, thread};
 
@@ -74,72 +75,63 @@ impl Source {
         Ok(false)
     }
 
-    /// Each message of the quiet source is the time at which it was written.
     fn handle(&mut self) {
-        let now = self.start.elapsed();
-        let sent = u64::from_ne_bytes(self.buffer[..8].try_into().unwrap());
-        self.waits.push(now - Duration::from_micros(sent));
-        self.longest_pause = self.longest_pause.max(now - self.last_read);
-        self.last_read = now;
-        while self.start.elapsed() < now + HANDLING {} // simulated work
+        if self.is_flood {
+            FLOOD_READS.fetch_add(1, Relaxed);
+        } else {
+            let written = u64::from_ne_bytes(self.buffer[..8].try_into().unwrap());
+            self.messages.push((written, FLOOD_READS.load(Relaxed)));
+        }
+        let start = Instant::now();
+        while start.elapsed() < HANDLING {} // simulated work
     }
 }
 
 struct Source {
     stream: UnixStream,
+    is_flood: bool,
     buffer: Vec<u8>,
-    start: Instant,
-    waits: Vec<Duration>,
-    last_read: Duration,
-    longest_pause: Duration,
+    /// For the quiet source: `FLOOD_READS` when a message was written, and when it was read.
+    messages: Vec<(u64, u64)>,
     ended: bool,
 }
 
-const QUIET: usize = 1; // the flood is source 0
+static FLOOD_READS: AtomicU64 = AtomicU64::new(0);
+
+const QUIET: usize = 1; // The flood is source 0.
 const HANDLING: Duration = Duration::from_micros(50);
 const MESSAGES: u32 = 7;
 const PAUSE: Duration = Duration::from_millis(35);
 
-/// A source that waits longer starves. With a fair loop, a wait is about a millisecond.
-const TOO_LONG: Duration = Duration::from_millis(100);
-
 fn main() -> io::Result<()> {
-    let drained = compare("drains each source", usize::MAX)?;
-    let fair = compare("a budget of 16 reads", 16)?;
-    let (quiet, flood) = (millis(fair.quiet), millis(fair.flood));
-    if fair.flood > TOO_LONG {
+    let (drained, _) = compare("drains each source", usize::MAX)?;
+    let (fair, forgotten) = compare("a budget of 16 reads", 16)?;
+    if forgotten {
+        say("Takeaway: the second loop does not read the flood any more, though there is");
+        say("something to read: it has forgotten that this source is not drained.");
+    } else if fair > 2000 {
         say(format!(
-            "Takeaway: the second loop does not read the flood for {flood:.0} ms, though there"
+            "Takeaway: in the second loop, too, a message waits for {fair} reads of the flood:"
         ));
-        say("is something to read: it has forgotten that this source is not drained.");
-    } else if fair.quiet > TOO_LONG {
-        say(format!(
-            "Takeaway: in the second loop, too, the quiet source waits {quiet:.0} ms: the"
-        ));
-        say("budget is so large that it does not matter.");
+        say("the budget is so large that it does not matter.");
     } else {
-        let starved = millis(drained.quiet);
         say(format!(
-            "Takeaway: a drain that does not end makes the others wait ({starved:.0} ms); with a"
+            "Takeaway: a drain that does not end lets a message wait for {drained} reads; with a"
         ));
         say(format!(
-            "budget and a list of sources that are not drained, they wait {quiet:.1} ms at most."
+            "budget and a list of sources that are not drained, it waits for {fair} at most."
         ));
     }
     Ok(())
 }
 
-struct Longest {
-    /// A message to the quiet source was not read for this time.
-    quiet: Duration,
-    /// The flood was not read for this time.
-    flood: Duration,
-}
-
-fn compare(name: &str, budget: usize) -> io::Result<Longest> {
+/// Returns for how many reads of the flood a message waited at most, and whether the loop has
+/// stopped reading the flood too early.
+fn compare(name: &str, budget: usize) -> io::Result<(u64, bool)> {
+    FLOOD_READS.store(0, Relaxed);
     let start = Instant::now();
-    let (flood, mut flooder) = source(start, 256)?;
-    let (quiet, mut speaker) = source(start, 8)?;
+    let (flood, mut flooder) = source(true, 256)?;
+    let (quiet, mut speaker) = source(false, 8)?;
     // The flood lasts longer than all messages take. It ends early if its reader is gone.
     thread::Builder::new().spawn(move || {
         while start.elapsed() < PAUSE * (MESSAGES + 2) {
@@ -150,54 +142,41 @@ fn compare(name: &str, budget: usize) -> io::Result<Longest> {
     thread::Builder::new().spawn(move || {
         for _ in 0..MESSAGES {
             thread::sleep(PAUSE);
-            let now = start.elapsed().as_micros() as u64;
-            speaker.write_all(&now.to_ne_bytes())?;
+            speaker.write_all(&FLOOD_READS.load(Relaxed).to_ne_bytes())?;
         }
         Ok::<(), io::Error>(())
     })?;
     let mut sources = [flood, quiet];
     let polls = run(&mut sources, budget)?;
-    let [flood, quiet] = &mut sources;
-    if !flood.ended {
-        flood.longest_pause = flood.longest_pause.max(start.elapsed() - flood.last_read);
-    }
-    let reads = flood.waits.len();
+    let [flood, quiet] = sources;
+    let reads = FLOOD_READS.load(Relaxed);
     say(format!(
         "{name} ({polls} polls, {reads} reads of the flood)"
     ));
-    say("each message to the quiet source waits to be read:");
-    for wait in &quiet.waits {
-        let length = (millis(*wait) / 6.0).ceil() as usize;
-        say(format!(
-            "{:9.3} ms |{}",
-            millis(*wait),
-            "=".repeat(length.min(66))
-        ));
+    say("each message to the quiet source waits for:");
+    let mut most = 0;
+    for (written, read) in &quiet.messages {
+        let waited = read - written;
+        most = most.max(waited);
+        let bar = "=".repeat(waited.div_ceil(100).min(66) as usize);
+        say(format!("{waited:6} reads |{bar}"));
     }
     say("");
-    Ok(Longest {
-        quiet: quiet.waits.iter().max().copied().unwrap_or_default(),
-        flood: flood.longest_pause,
-    })
+    let at_third_message = quiet.messages.get(2).map_or(0, |message| message.1);
+    Ok((most, !flood.ended && reads == at_third_message))
 }
 
-fn source(start: Instant, size: usize) -> io::Result<(Source, UnixStream)> {
+fn source(is_flood: bool, size: usize) -> io::Result<(Source, UnixStream)> {
     let (stream, theirs) = UnixStream::pair()?;
     stream.set_nonblocking(true)?;
     let source = Source {
         stream,
+        is_flood,
         buffer: vec![0; size],
-        start,
-        waits: Vec::new(),
-        last_read: Duration::ZERO,
-        longest_pause: Duration::ZERO,
+        messages: Vec::new(),
         ended: false,
     };
     Ok((source, theirs))
-}
-
-fn millis(time: Duration) -> f64 {
-    time.as_micros() as f64 / 1000.0
 }
 
 /// Prints a line. Ends the lesson if nobody reads it any more, as with `| head -1`.
@@ -208,8 +187,8 @@ fn say(line: impl Display) {
 }
 
 // Answers:
-// 1. With 1, a message waits for one read of the flood at most, about 0.1 ms, and there are 16 times
-//    as many polls. With 10,000, the quiet source starves again.
+// 1. With 1, a message waits for one read of the flood at most, and there are 16 times as many polls.
+//    With 10,000, the quiet source starves again.
 // 2. The flood is read 16 times and then no more: its buffer is full, so nothing can arrive, and
 //    there is no new edge.
 // 3. The kernel: level-triggered, each poll reports what is not drained.
