@@ -8,8 +8,9 @@
 //! You see 100 clients that half-close after one message and still get it back. Then one client
 //! sends 64 MiB and does not read, until the server cannot write and waits for `EPOLLOUT` alone.
 //!
-//! Comes after `04_lists`. Book: all of chapter 4, and the exercise "a real Write implementation".
-//! Exercises that follow: 02_one_client_left, 03_a_slow_reader (`cargo run -q --example exercises 02`).
+//! Comes after `04_lists`. Book: chapter 4, "The main program", and the exercise "a real Write
+//! implementation". Exercises that follow: 02_one_client_left, 03_a_slow_reader
+//! (`cargo run -q --example exercises 02`).
 //!
 //! Change next (the answers are at the end of the file):
 //! 1. Let `interest` always return `Interest::READABLE | Interest::WRITABLE`.

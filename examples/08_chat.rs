@@ -9,8 +9,8 @@
 //! the kernel's buffers hold the data for client 3. Then its queue in the server grows beyond the
 //! limit. Client 3 is dropped, the others are notified, and the chat continues for them.
 //!
-//! Comes after `07_connect`. Book: all of chapter 4. Exercise that follows: 06_wrong_client
-//! (`cargo run -q --example exercises 06`).
+//! Comes after `07_connect`. Book: chapter 4, "The main program". Exercise that follows:
+//! 06_wrong_client (`cargo run -q --example exercises 06`).
 //!
 //! Change next (the answers are at the end of the file):
 //! 1. Let the limit be 1 GiB. How much does the server keep for client 3? (The demonstration ends
