@@ -10,7 +10,7 @@
 //! this kind, usually because it cannot happen. "We read" reads a part of the input, but all of it
 //! from an eventfd or a timerfd. A nested queue is read by polling it.
 //!
-//! A tool beside the path, for after `04_lists`. The guide's page `edges` has the same table as a
+//! A tool beside the path. Run it after `04_lists`. The guide's page `edges` has the same table as a
 //! reference.
 //!
 //! Change next (the answers are at the end of the file):

@@ -10,7 +10,7 @@
 //! left to accept by then, the kernel puts a thread back to sleep; "in vain" counts the events
 //! after which `accept` returned `WouldBlock`.
 //!
-//! A tool beside the path, for after `14_workers`.
+//! A tool beside the path. Run it after `14_workers`.
 //!
 //! Change next (the answers are at the end of the file):
 //! 1. Sleep for 3 ms after each accept, like a thread that has work to do.
