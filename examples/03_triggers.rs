@@ -82,31 +82,42 @@ fn play(interest: Interest, reader: Reader) -> io::Result<Seen> {
 fn main() -> io::Result<()> {
     print_row("poll", &["1", "2", "3", "4", "5", "6", "left"]);
     print_row("before", &SCRIPT.map(Before::describe));
-    let modes = [
-        ("level-triggered", Interest::READABLE),
-        ("edge-triggered", Interest::READABLE | Interest::EDGE),
-        ("one-shot", Interest::READABLE | Interest::ONESHOT),
-    ];
-    let mut takeaway = "Takeaway: with data left unread".to_owned();
-    for (mode, interest) in modes {
+    let mut takeaways = Vec::new();
+    for interest in [
+        Interest::READABLE,
+        Interest::READABLE | Interest::EDGE,
+        Interest::READABLE | Interest::ONESHOT,
+    ] {
+        let mode = mode(interest);
         say(format!("\n{mode}: {interest:?}"));
         play(interest, Reader::Drains)?;
         let seen = play(interest, Reader::OneByte)?;
-        let separator = if mode == "edge-triggered" {
-            ",\n"
-        } else {
-            ", "
-        };
-        takeaway += &format!("{separator}{mode} {}", seen.describe());
+        takeaways.push(format!("{mode} {}", seen.describe()));
     }
-    say(format!("\n{takeaway}."));
+    let (first, others) = (&takeaways[0], takeaways[1..].join(", "));
+    say(format!(
+        "\nTakeaway: with data left unread, {first},\n{others}."
+    ));
     Ok(())
 }
 
-/// Whether a poll has reported something while data was left from an earlier one.
+fn mode(interest: Interest) -> &'static str {
+    let has = |mode: Interest| interest.bits() & mode.bits() != 0;
+    if has(Interest::ONESHOT) {
+        "one-shot"
+    } else if has(Interest::EDGE) {
+        "edge-triggered"
+    } else {
+        "level-triggered"
+    }
+}
+
+/// Whether polls reported the stream while data was left unread from before.
 #[derive(Default)]
 struct Seen {
+    /// Nothing had happened since.
     without_more: Option<bool>,
+    /// More had arrived.
     with_more: Option<bool>,
 }
 
@@ -192,9 +203,9 @@ fn say(line: impl Display) {
 }
 
 // Answers:
-// 1. Level-triggered, two events are enough for "abc". Edge-triggered, nothing is left at the end,
-//    but by luck: "c" still waited for the edge of "d", and the next read took both.
+// 1. Level-triggered, two events are enough for "abc". Edge-triggered, "c" waits until "d" arrives.
+//    Nothing is left at the end, by luck: one read takes both.
 // 2. Level-triggered, each poll still reports what is left. Edge-triggered, the write is an edge, so
-//    the reader is called once more. One-shot, nothing: it is disabled until `reregister`.
-// 3. Each edge reports everything that is true: IN | OUT. Nothing reports OUT alone, except
-//    `reregister`, which reports what is ready now. Level-triggered, each poll would report OUT.
+//    the reader is called once more. One-shot, nothing changes: it is disabled until `reregister`.
+// 3. An edge reports all that is true at that moment: IN | OUT. OUT alone comes after `reregister`,
+//    which reports what is ready now. Level-triggered, each poll would report OUT.

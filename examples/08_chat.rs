@@ -57,7 +57,7 @@ impl Chat {
         self.broadcast(LISTENER, format!("* client {token} {why}\n").as_bytes());
     }
 
-    /// Reads until `WouldBlock`, so a client that floods the chat starves the others: see `fair`.
+    /// Reads until `WouldBlock`, so a client that floods the chat starves the others: see `09_fair`.
     fn handle(&mut self, token: Token) {
         let mut buffer = [0; 16 * 1024];
         // An event earlier in this round may have removed the client.
