@@ -38,11 +38,11 @@ fn main() -> io::Result<()> {
         say("Takeaway: drain after an edge, WRITABLE only if needed, keep what has been read,");
         say("deregister before you drop.");
     } else {
-        let harmless = harmless.join(" and ");
+        let harmless = harmless.join(", ");
         say(format!(
-            "Takeaway: mistake {harmless} does no harm here. Unless you have corrected it,"
+            "Takeaway: mistakes that do no harm here: {harmless}. That is luck, unless you have"
         ));
-        say("that is luck.");
+        say("corrected them.");
     }
     Ok(())
 }

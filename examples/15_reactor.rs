@@ -135,6 +135,7 @@ impl Executor {
         // Level-triggered, the token would be sent again and again until this thread has read.
         let interest = Interest::READABLE | Interest::EDGE;
         self.registry.register(&stream, token, interest)?;
+        // This does not block: the buffer of a new connection has room for far more.
         write!(stream, "GET /{delay}/{message} HTTP/1.0\r\n\r\n")?;
         let text = format!("registers token {token}, asks for {message:?} after {delay} ms");
         log(self.start, "executor", &text);
@@ -148,6 +149,7 @@ impl Executor {
         let Some(task) = self.tasks.get_mut(&token) else {
             return Ok(None); // An earlier event has finished it: end of file is a separate edge.
         };
+        // If this ends with `WouldBlock`, what it has read until then is in the buffer.
         match task.stream.read_to_end(&mut task.answer) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
             done => done?,

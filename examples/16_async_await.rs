@@ -71,6 +71,7 @@ impl Future for Answer<'_> {
     /// Reads first, and waits only if it has to: what has already arrived causes no new edge.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> State<io::Result<String>> {
         let Answer { stream, bytes, .. } = &mut *self;
+        // If this ends with `WouldBlock`, what it has read until then is in the buffer.
         match stream.read_to_end(bytes) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 let (token, waker) = (self.token, context.waker().clone());
@@ -104,6 +105,7 @@ impl Reactor {
         stream.set_nonblocking(true)?;
         let interest = Interest::READABLE | Interest::EDGE;
         self.registry.register(&stream, token, interest)?;
+        // This does not block: the buffer of a new connection has room for far more.
         write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
         Ok(Answer {
             reactor: self,
