@@ -7,17 +7,13 @@
 //! You see the system calls behind one event, what each of them returns, and what `poll.rs` adds.
 //! Then the same event through `poll.rs`.
 //!
-//! Belongs to the section "The ffi module" in the book's chapter 4. `src/tests/poll.rs` tests the
-//! layer, and `src/tests/abi.rs` the layout of the struct that the kernel fills.
+//! Comes after `01_steps`. Book: chapter 4, "The ffi module". In a copy, change the paths of the
+//! two files.
 //!
-//! Needs only `ffi.rs` and `poll.rs`; in a copy, change their paths below.
-//!
-//! Change next:
-//! - Run `strace -e trace=/epoll target/debug/examples/bare` and find each call twice.
-//! - Pass `ours.as_raw_fd() + 100` to `epoll_ctl`: the check returns the error. Remove the
-//!   check too: the program continues, and `epoll_wait` sleeps for its whole timeout.
-//! - Remove the line with `OwnedFd`, call `bare` 100 times, and run it after `ulimit -n 50`:
-//!   without an owner, no descriptor is closed, and soon the error is "Too many open files".
+//! Change next (the answers are at the end of the file):
+//! 1. Run `strace -e trace=/epoll target/debug/examples/02_bare`. Which calls do you see twice?
+//! 2. Pass `ours.as_raw_fd() + 100` to `epoll_ctl`. Then remove the check of its result, too.
+//! 3. Remove the line with `OwnedFd`. How many descriptors does a program lose that way?
 
 // The two files as modules, as in your own program.
 #[path = "../src/ffi.rs"]
@@ -25,16 +21,20 @@ mod ffi;
 #[path = "../src/poll.rs"]
 mod poll;
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::{fs, process, time::Duration};
 
-fn bare(ours: &UnixStream) -> io::Result<()> {
+fn bare(ours: &UnixStream) -> io::Result<Vec<ffi::Event>> {
     // SAFETY: the call takes no pointer.
     let epfd = unsafe { ffi::epoll_create1(ffi::EPOLL_CLOEXEC) };
     if epfd == -1 {
         return Err(io::Error::last_os_error());
     }
+    row("epoll_create1", epfd, "an OwnedFd, which always closes it");
+
     let events = ffi::EPOLLIN;
     let mut event = ffi::Event { events, data: 7 };
     // SAFETY: the kernel reads `event` before the call returns.
@@ -42,57 +42,80 @@ fn bare(ours: &UnixStream) -> io::Result<()> {
     if result == -1 {
         return Err(io::Error::last_os_error()); // `epfd` stays open.
     }
+    row("epoll_ctl", result, "AsFd: open; -1 becomes an error");
+
     let mut events = Vec::<ffi::Event>::with_capacity(8);
     // SAFETY: the kernel writes at most 8 events.
     let count = unsafe { ffi::epoll_wait(epfd, events.as_mut_ptr(), 8, 1000) };
     if count == -1 {
-        return Err(io::Error::last_os_error()); // Also when a signal interrupts the call: EINTR.
+        return Err(io::Error::last_os_error()); // Also if a signal interrupts the call: EINTR.
     }
     // SAFETY: the kernel has written `count` events.
     unsafe { events.set_len(count as usize) };
+    row("epoll_wait", count, "sets the length; retries on EINTR");
+
     // SAFETY: `epfd` is open, and nothing else owns it.
     drop(unsafe { OwnedFd::from_raw_fd(epfd) });
-    explain(result, count, &events);
-    Ok(())
+    Ok(events)
 }
 
-fn with_poll(ours: &UnixStream) -> io::Result<()> {
+fn with_poll(ours: &UnixStream) -> io::Result<Vec<ffi::Event>> {
     let mut poll = poll::Poll::new()?;
     poll.registry().register(ours, 7, ffi::EPOLLIN)?;
     let mut events = poll::Events::with_capacity(8);
-    poll.poll(&mut events, Some(std::time::Duration::from_secs(1)))?;
-    println!("the same through poll.rs: {events:?}");
-    Ok(())
+    poll.poll(&mut events, Some(Duration::from_secs(1)))?;
+    Ok(events)
 }
 
 fn main() -> io::Result<()> {
     let (ours, mut theirs) = UnixStream::pair()?;
     theirs.write_all(b"hello")?;
-    bare(&ours)?;
-    with_poll(&ours)?;
-    println!("\nTakeaway: an event queue is three system calls; poll.rs does what they leave");
-    println!("to the caller: close the descriptor, check for errors, set the length, retry.");
+
+    row("call", "returns", "what poll.rs adds");
+    let before = open_descriptors()?;
+    let bare = format!("{:?}", bare(&ours)?);
+    let left_open = open_descriptors()? - before;
+    row("close", "", "no call needed: drop closes it");
+    let with_poll = format!("{:?}", with_poll(&ours)?);
+    say(format!("\nwith ffi.rs alone:  {bare}"));
+    say(format!("through poll.rs:    {with_poll}\n"));
+
+    say(if bare != with_poll {
+        "Takeaway: a call whose result is not checked fails without a word: the bare\n\
+         calls got other events than poll.rs."
+            .to_owned()
+    } else if left_open > 0 {
+        format!(
+            "Takeaway: a descriptor without an owner stays open: {left_open} more after the bare\n\
+             calls, 0 more after poll.rs."
+        )
+    } else {
+        "Takeaway: an event queue is three system calls; poll.rs does what they leave\n\
+         to the caller: close the descriptor, check for errors, set the length, retry."
+            .to_owned()
+    });
     Ok(())
 }
 
-fn explain(result: i32, count: i32, events: &[ffi::Event]) {
-    let row = |call: &str, returns: &str, adds: &str| println!("{call:14} {returns:12} {adds}");
-    row("call", "returns", "what poll.rs adds");
-    row(
-        "epoll_create1",
-        "descriptor",
-        "an OwnedFd, which closes it on every path",
-    );
-    row(
-        "epoll_ctl",
-        &result.to_string(),
-        "AsFd: the descriptor is open; -1 becomes an error",
-    );
-    row(
-        "epoll_wait",
-        &count.to_string(),
-        "sets the length of the Vec; retries on EINTR",
-    );
-    row("close", "", "no call needed: drop closes it");
-    println!("\nthe kernel has written:   {events:?}");
+fn open_descriptors() -> io::Result<usize> {
+    Ok(fs::read_dir("/proc/self/fd")?.count())
 }
+
+fn row(call: &str, returns: impl Display, adds: &str) {
+    say(format!("{call:14} {returns:8} {adds}"));
+}
+
+/// Prints a line. Ends the lesson if nobody reads it any more, as with `| head -1`.
+fn say(line: impl Display) {
+    if writeln!(io::stdout(), "{line}").is_err() {
+        process::exit(0);
+    }
+}
+
+// Answers:
+// 1. epoll_create1, epoll_ctl and epoll_wait (some systems: epoll_pwait), once from each function,
+//    with the same arguments.
+// 2. With the check, the lesson ends with EBADF, "Bad file descriptor". Without it, the program
+//    continues: `epoll_wait` sleeps for its whole second and returns 0.
+// 3. One for each queue: call `bare` 100 times after `ulimit -n 50`, and after about 45 of them it
+//    returns "Too many open files".

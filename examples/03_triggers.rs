@@ -8,19 +8,19 @@
 //! drains, the other reads one byte per event. The last column shows what is left unread at the
 //! end.
 //!
-//! Book: "Design and introduction to epoll" in chapter 4, and the exercise about data that is
-//! larger than the buffer. Needs only `ffi.rs` and `poll.rs`.
+//! Comes after `02_bare`. Book: chapter 4, "Design and introduction to epoll". Exercise that
+//! follows: 01_half_an_answer (`cargo run -q --example exercises 01`).
 //!
-//! Change next, and predict what the table will show:
-//! - Let the second reader take two bytes: `buffer = [0; 2]`.
-//! - Write once more: replace the first `Before::Nothing` with `Before::Write("x")`.
-//! - Add `| Interest::WRITABLE` to one of the modes. (For edge-triggered, look at the reader that
-//!   drains.)
+//! Change next, and predict the table (the answers are at the end of the file):
+//! 1. Let the second reader take two bytes: `buffer = [0; 2]`.
+//! 2. Write once more: replace the first `Before::Nothing` with `Before::Write("x")`.
+//! 3. Add `| Interest::WRITABLE` to the edge-triggered mode, and look at the reader that drains.
 
 use epollet::{Events, Interest, Poll};
+use std::fmt::Display;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::{process, time::Duration};
 
 /// What happens before each poll.
 const SCRIPT: [Before; 6] = [
@@ -33,7 +33,7 @@ const SCRIPT: [Before; 6] = [
 ];
 
 /// Plays the script for one reader and prints two rows: what each poll reports, and what is read.
-fn play(interest: Interest, reader: Reader) -> io::Result<()> {
+fn play(interest: Interest, reader: Reader) -> io::Result<Seen> {
     let (mut ours, mut theirs) = UnixStream::pair()?;
     ours.set_nonblocking(true)?;
     let mut poll = Poll::new()?;
@@ -42,9 +42,15 @@ fn play(interest: Interest, reader: Reader) -> io::Result<()> {
     let mut events = Events::with_capacity(1);
     let mut reported = Vec::new();
     let mut received = Vec::new();
+    let mut seen = Seen::default();
+    let mut unread = 0;
     for before in SCRIPT {
+        let left = unread > 0;
         match before {
-            Before::Write(text) => theirs.write_all(text.as_bytes())?,
+            Before::Write(text) => {
+                theirs.write_all(text.as_bytes())?;
+                unread += text.len();
+            }
             Before::Nothing => {}
             Before::Reregister => poll.registry().reregister(&ours, 0, interest)?,
         }
@@ -57,6 +63,10 @@ fn play(interest: Interest, reader: Reader) -> io::Result<()> {
             reported.push("-".to_owned());
             received.push(String::new());
         }
+        unread -= received.last().map_or(0, String::len);
+        if left {
+            seen.note(before, !events.is_empty());
+        }
     }
     received.push(read(&mut ours, Reader::Drains)?); // what no poll has reported
 
@@ -66,25 +76,68 @@ fn play(interest: Interest, reader: Reader) -> io::Result<()> {
     };
     print_row(name, &reported);
     print_row("  reads", &received);
-    Ok(())
+    Ok(seen)
 }
 
 fn main() -> io::Result<()> {
     print_row("poll", &["1", "2", "3", "4", "5", "6", "left"]);
     print_row("before", &SCRIPT.map(Before::describe));
-    let modes = [
-        ("level-triggered", Interest::READABLE),
-        ("edge-triggered", Interest::READABLE | Interest::EDGE),
-        ("one-shot", Interest::READABLE | Interest::ONESHOT),
-    ];
-    for (mode, interest) in modes {
-        println!("\n{mode}: {interest:?}");
+    let mut takeaways = Vec::new();
+    for interest in [
+        Interest::READABLE,
+        Interest::READABLE | Interest::EDGE,
+        Interest::READABLE | Interest::ONESHOT,
+    ] {
+        let mode = mode(interest);
+        say(format!("\n{mode}: {interest:?}"));
         play(interest, Reader::Drains)?;
-        play(interest, Reader::OneByte)?;
+        let seen = play(interest, Reader::OneByte)?;
+        takeaways.push(format!("{mode} {}", seen.describe()));
     }
-    println!("\nTakeaway: level-triggered repeats while data is left, edge-triggered waits");
-    println!("for more, and one-shot waits for reregister.");
+    let (first, others) = (&takeaways[0], takeaways[1..].join(", "));
+    say(format!(
+        "\nTakeaway: with data left unread, {first},\n{others}."
+    ));
     Ok(())
+}
+
+fn mode(interest: Interest) -> &'static str {
+    let has = |mode: Interest| interest.bits() & mode.bits() != 0;
+    if has(Interest::ONESHOT) {
+        "one-shot"
+    } else if has(Interest::EDGE) {
+        "edge-triggered"
+    } else {
+        "level-triggered"
+    }
+}
+
+/// Whether polls reported the stream while data was left unread from before.
+#[derive(Default)]
+struct Seen {
+    /// Nothing had happened since.
+    without_more: Option<bool>,
+    /// More had arrived.
+    with_more: Option<bool>,
+}
+
+impl Seen {
+    fn note(&mut self, before: Before, reported: bool) {
+        match before {
+            Before::Write(_) => self.with_more = Some(reported),
+            Before::Nothing => self.without_more = Some(reported),
+            Before::Reregister => {}
+        }
+    }
+
+    fn describe(&self) -> &str {
+        match (self.without_more, self.with_more) {
+            (Some(true), _) => "repeats",
+            (Some(false), Some(true)) => "waits for more",
+            (Some(false), Some(false)) => "waits for reregister",
+            _ => "is not tried",
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -117,7 +170,7 @@ fn read(stream: &mut UnixStream, reader: Reader) -> io::Result<String> {
     loop {
         let mut buffer = [0; 1];
         match stream.read(&mut buffer) {
-            Ok(0) => return Ok(text + "(end)"),
+            Ok(0) => return Ok(text), // end of file
             Ok(count) => text += &String::from_utf8_lossy(&buffer[..count]),
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(text),
             Err(error) => return Err(error),
@@ -139,5 +192,20 @@ fn print_row(name: &str, cells: &[impl AsRef<str>]) {
     for cell in cells {
         line += &format!("{:11}", cell.as_ref());
     }
-    println!("{}", line.trim_end());
+    say(line.trim_end());
 }
+
+/// Prints a line. Ends the lesson if nobody reads it any more, as with `| head -1`.
+fn say(line: impl Display) {
+    if writeln!(io::stdout(), "{line}").is_err() {
+        process::exit(0);
+    }
+}
+
+// Answers:
+// 1. Level-triggered, two events are enough for "abc". Edge-triggered, "c" waits until "d" arrives.
+//    Nothing is left at the end, by luck: one read takes both.
+// 2. Level-triggered, each poll still reports what is left. Edge-triggered, the write is an edge, so
+//    the reader is called once more. One-shot, nothing changes: it is disabled until `reregister`.
+// 3. An edge reports all that is true at that moment: IN | OUT. OUT alone comes after `reregister`,
+//    which reports what is ready now. Level-triggered, each poll would report OUT.

@@ -9,25 +9,21 @@
 //! the kernel's buffers hold the data for client 3. Then its queue in the server grows beyond the
 //! limit. Client 3 is dropped, the others are notified, and the chat continues for them.
 //!
-//! Book: all of chapter 4. In `src/tests/edge_causes.rs`,
-//! `a_unix_stream_has_an_edge_for_input_and_when_the_peer_has_read_a_whole_write` shows what the
-//! queue relies on: `flush` stops at `WouldBlock`, and the next event of the client calls it
-//! again.
+//! Comes after `07_connect`. Book: chapter 4, "The main program". Exercise that follows:
+//! 06_wrong_client (`cargo run -q --example exercises 06`).
 //!
-//! Needs only `ffi.rs` and `poll.rs`.
-//!
-//! Change next:
-//! - Let the limit be 1 GiB, and compare the memory: `/usr/bin/time -v target/debug/examples/chat`.
-//!   (The demonstration ends after 2,000 lines.)
-//! - Keep client 3, but leave out each line that its queue has no room for: the memory stays small,
-//!   and client 3 will miss lines.
-//! - Put the number of the client before each line, in `handle`.
+//! Change next (the answers are at the end of the file):
+//! 1. Let the limit be 1 GiB. How much does the server keep for client 3? (The demonstration ends
+//!    after 2,000 lines.)
+//! 2. Keep client 3, but leave out each line that its queue has no room for.
 
 use epollet::{Events, Interest, Poll, Token};
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::{env, process, thread};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::{env, process, thread, time::Duration};
 
 /// How much the server keeps for one client, in bytes. The kernel's buffers hold more.
 const LIMIT: usize = 256 * 1024;
@@ -41,12 +37,12 @@ impl Chat {
                 client.queue.extend_from_slice(lines);
                 client.flush();
             }
-            let Client { sent, queue, .. } = client;
-            let keep = queue.len() <= LIMIT;
+            let (sent, queued) = (client.sent, client.queue.len());
+            MOST_QUEUED.fetch_max(queued, Relaxed);
+            let keep = queued <= LIMIT;
             if !keep {
-                let more = queue.len();
                 dropped += &format!(
-                    "* client {token} is dropped: {sent} bytes sent, {more} more queued\n"
+                    "* client {token} is dropped: {sent} bytes sent, {queued} more queued\n"
                 );
             }
             keep // Dropping a client closes its stream, and that ends its registration.
@@ -61,7 +57,7 @@ impl Chat {
         self.broadcast(LISTENER, format!("* client {token} {why}\n").as_bytes());
     }
 
-    /// Reads until `WouldBlock`, so a client that floods the chat starves the others: see `fair`.
+    /// Reads until `WouldBlock`, so a client that floods the chat starves the others: see `09_fair`.
     fn handle(&mut self, token: Token) {
         let mut buffer = [0; 16 * 1024];
         // An event earlier in this round may have removed the client.
@@ -122,33 +118,34 @@ struct Client {
 
 const LISTENER: Token = 0;
 
+/// The largest queue of a client so far, in bytes.
+static MOST_QUEUED: AtomicUsize = AtomicUsize::new(0);
+
 /// Serves until the last client has left, or for as long as the program runs.
 fn serve(listener: TcpListener, stays_up: bool) -> io::Result<()> {
     let mut poll = Poll::new()?;
     listener.set_nonblocking(true)?;
-    poll.registry()
-        .register(&listener, LISTENER, Interest::READABLE)?;
+    let edge = Interest::READABLE | Interest::EDGE;
+    poll.registry().register(&listener, LISTENER, edge)?;
     let clients = BTreeMap::new();
     let mut chat = Chat { clients };
-    let mut tokens = LISTENER + 1..; // None is used twice, so no event reaches the wrong client.
+    let mut tokens = LISTENER + 1..;
     let mut events = Events::with_capacity(64);
     loop {
         poll.poll(&mut events, None)?;
         for event in &events {
-            if event.token() != LISTENER {
-                chat.handle(event.token());
-            } else if let Ok((stream, _)) = listener.accept() {
-                // If no descriptor is free, this loop spins: see `echo_server`.
-                stream.set_nonblocking(true)?;
-                let token = tokens.next().unwrap();
-                let interest = Interest::READABLE | Interest::WRITABLE | Interest::EDGE;
-                poll.registry().register(&stream, token, interest)?;
-                chat.clients.insert(token, Client::new(stream));
-                chat.broadcast(
-                    LISTENER,
-                    format!("* client {token} has joined\n").as_bytes(),
-                );
-            }
+            chat.handle(event.token()); // Does nothing for the listener: it is no client.
+        }
+        // If no descriptor is free, the connection stays in the listener's queue, and this loop
+        // tries again after the next events: perhaps a client has left.
+        while let Ok((stream, _)) = listener.accept() {
+            stream.set_nonblocking(true)?;
+            let token = tokens.next().unwrap();
+            let interest = Interest::READABLE | Interest::WRITABLE | Interest::EDGE;
+            poll.registry().register(&stream, token, interest)?;
+            chat.clients.insert(token, Client::new(stream));
+            let text = format!("* client {token} has joined\n");
+            chat.broadcast(LISTENER, text.as_bytes());
         }
         if chat.clients.is_empty() && !stays_up {
             return Ok(());
@@ -162,7 +159,7 @@ fn main() -> io::Result<()> {
         [] => demonstrate(),
         [address] => {
             let listener = TcpListener::bind(address)?;
-            println!("listening on {}", listener.local_addr()?);
+            say(format!("listening on {}", listener.local_addr()?));
             serve(listener, true)
         }
         _ => {
@@ -175,23 +172,27 @@ fn main() -> io::Result<()> {
 fn demonstrate() -> io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
-    let server = thread::spawn(|| serve(listener, false));
-    println!("Client 1 writes, client 2 reads, client 3 does not read. Client 2 gets:");
+    let server = thread::Builder::new().spawn(|| serve(listener, false))?;
+    say("Client 1 writes, client 2 reads, client 3 does not read. Client 2 gets:");
     let mut writer = TcpStream::connect(address)?;
-    let mut reader = BufReader::new(TcpStream::connect(address)?);
-    print!("{}", read_line(&mut reader)?);
+    let reader = TcpStream::connect(address)?;
+    reader.set_read_timeout(Some(Duration::from_secs(2)))?;
+    let mut reader = BufReader::new(reader);
+    say(read_line(&mut reader)?.trim_end());
     let silent = TcpStream::connect(address)?;
-    print!("{}", read_line(&mut reader)?);
+    say(read_line(&mut reader)?.trim_end());
 
     let from_writer = format!("{}\n", "line".repeat(4096));
     let (mut lines, mut complete, mut last) = (0, 0, 2000);
+    let mut dropped = false;
     while lines < last {
         writer.write_all(from_writer.as_bytes())?;
         let mut line = read_line(&mut reader)?;
         if line.starts_with('*') {
-            println!("  {lines} lines of 16 KiB");
-            print!("{line}");
+            dropped = true;
             last = lines + 3;
+            say(format!("  {lines} lines of 16 KiB"));
+            say(line.trim_end());
             line = read_line(&mut reader)?;
         }
         lines += 1;
@@ -199,16 +200,47 @@ fn demonstrate() -> io::Result<()> {
             complete += 1;
         }
     }
-    println!("  {lines} lines in all, {complete} of them complete");
+    say(format!(
+        "  {lines} lines in all, {complete} of them complete\n"
+    ));
     drop((writer, reader, silent));
-    server.join().unwrap()?;
-    println!("\nTakeaway: a client that does not read makes the server buffer its data, so");
-    println!("give each client its own queue, with a limit.");
+    server.join().expect("the server has not panicked")?;
+
+    let most = MOST_QUEUED.load(Relaxed);
+    if complete < lines {
+        let damaged = lines - complete;
+        say(format!(
+            "Takeaway: client 2 has lost {damaged} lines, or got them damaged."
+        ));
+    } else if !dropped {
+        say("Takeaway: client 3 does not read and stays connected, and the server keeps up to");
+        say(format!("{most} bytes for it."));
+    } else {
+        say("Takeaway: a client that does not read makes the server buffer its data, so");
+        say("give each client its own queue, with a limit.");
+    }
     Ok(())
 }
 
 fn read_line(reader: &mut impl BufRead) -> io::Result<String> {
     let mut line = String::new();
-    reader.read_line(&mut line)?;
-    Ok(line)
+    match reader.read_line(&mut line) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {
+            let text = "no line for 2 s; is `ulimit -n` too low for the server?";
+            Err(io::Error::other(text))
+        }
+        result => result.map(|_| line),
+    }
 }
+
+/// Prints a line. Ends the lesson if nobody reads it any more, as with `| head -1`.
+fn say(line: impl Display) {
+    if writeln!(io::stdout(), "{line}").is_err() {
+        process::exit(0);
+    }
+}
+
+// Answers:
+// 1. 30 MB after 2,000 lines, and it would go on.
+// 2. In `broadcast`, `if client.queue.len() + lines.len() <= LIMIT` before `extend_from_slice`: the
+//    queue stays below the limit, client 3 stays connected, and it will miss lines.

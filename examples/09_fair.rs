@@ -7,28 +7,24 @@
 //! You see two loops with the same two edge-triggered sources. The first drains each source when it
 //! is reported. While the flood lasts, that drain does not end, and the quiet source starves. The
 //! second gives each source a budget of reads, keeps a list of the sources that are not drained
-//! yet, and does not sleep while there are any. Each bar is the time from the write of a message to
-//! the quiet source until the loop reads it.
+//! yet, and does not sleep while there are any. Each bar is a message to the quiet source: for how
+//! many reads of the flood it waited from its write until the loop read it.
 //!
-//! Belongs to the glossary, "starvation". The kernel takes ready sources in turn
-//! (`level_triggered_goes_back_to_the_tail_of_the_ready_list` in `src/tests/ready_list.rs`): this
-//! starvation is caused by the loop.
+//! Comes after `08_chat`. Book: chapter 4, "The main program". Exercises that follow: 07_flood,
+//! 08_left_behind (`cargo run -q --example exercises 07`).
 //!
-//! Needs only `ffi.rs` and `poll.rs`.
-//!
-//! Change next:
-//! - Try budgets of 1 and of 10,000. A small budget costs more polls, a large one makes the quiet
-//!   source wait.
-//! - Leave out `undrained.push(token)`: soon the flood is no longer read. Its buffer is full, so
-//!   nothing new can arrive, and there is no new edge.
-//! - Then also register without `EDGE` and set the budget to 1: now the kernel keeps the list,
-//!   because each poll reports what is not drained. It costs a poll for each read.
+//! Change next (the answers are at the end of the file):
+//! 1. Try budgets of 1 and of 10,000.
+//! 2. Leave out `undrained.push(token)`.
+//! 3. Then also register without `EDGE`. Who keeps the list now?
 
 use epollet::{Events, Interest, Poll};
+use std::fmt::Display;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
-use std::{mem, thread};
+use std::{mem, process, thread};
 
 /// Ends when the quiet source does. Returns the number of polls.
 fn run(sources: &mut [Source], budget: usize) -> io::Result<usize> {
@@ -79,80 +75,120 @@ impl Source {
         Ok(false)
     }
 
-    /// Each message of the quiet source is the time at which it was written.
     fn handle(&mut self) {
-        let now = self.start.elapsed();
-        let sent = u64::from_ne_bytes(self.buffer[..8].try_into().unwrap());
-        self.waits.push(now - Duration::from_micros(sent));
-        while self.start.elapsed() < now + HANDLING {} // simulated work
+        if self.is_flood {
+            FLOOD_READS.fetch_add(1, Relaxed);
+        } else {
+            let written = u64::from_ne_bytes(self.buffer[..8].try_into().unwrap());
+            self.messages.push((written, FLOOD_READS.load(Relaxed)));
+        }
+        let start = Instant::now();
+        while start.elapsed() < HANDLING {} // simulated work
     }
 }
 
 struct Source {
     stream: UnixStream,
+    is_flood: bool,
     buffer: Vec<u8>,
-    start: Instant,
-    waits: Vec<Duration>,
+    /// For the quiet source: `FLOOD_READS` when a message was written, and when it was read.
+    messages: Vec<(u64, u64)>,
     ended: bool,
 }
 
-const FLOOD: usize = 0;
-const QUIET: usize = 1;
+static FLOOD_READS: AtomicU64 = AtomicU64::new(0);
+
+const QUIET: usize = 1; // The flood is source 0.
 const HANDLING: Duration = Duration::from_micros(50);
 const MESSAGES: u32 = 7;
 const PAUSE: Duration = Duration::from_millis(35);
 
 fn main() -> io::Result<()> {
-    compare("drains each source", usize::MAX)?;
-    compare("a budget of 16 reads", 16)?;
-    println!("\nTakeaway: a drain that does not end starves all other sources; with a budget");
-    println!("for each source, and a list of those not drained yet, no source starves.");
-    Ok(())
-}
-
-fn compare(name: &str, budget: usize) -> io::Result<()> {
-    let start = Instant::now();
-    let (flood, mut flooder) = source(start, 256)?;
-    let (quiet, mut speaker) = source(start, 8)?;
-    // The flood lasts longer than all messages take. It ends early if its reader is gone.
-    thread::spawn(move || {
-        while start.elapsed() < PAUSE * (MESSAGES + 2) {
-            flooder.write_all(&[0; 16 * 1024])?;
-        }
-        Ok::<(), io::Error>(())
-    });
-    thread::spawn(move || {
-        for _ in 0..MESSAGES {
-            thread::sleep(PAUSE);
-            let now = start.elapsed().as_micros() as u64;
-            speaker.write_all(&now.to_ne_bytes())?;
-        }
-        Ok::<(), io::Error>(())
-    });
-    let mut sources = [flood, quiet];
-    let polls = run(&mut sources, budget)?;
-    let reads = sources[FLOOD].waits.len();
-    println!("{name}: {reads} reads of the flood, {polls} polls; the quiet source waits");
-    for wait in &sources[QUIET].waits {
-        let millis = wait.as_secs_f64() * 1000.0;
-        let length = (millis / 6.0).ceil() as usize;
-        println!("{millis:9.3} ms |{}", "=".repeat(length.min(66)));
+    let (drained, _) = compare("drains each source", usize::MAX)?;
+    let (fair, forgotten) = compare("a budget of 16 reads", 16)?;
+    if forgotten {
+        say("Takeaway: the second loop does not read the flood any more, though there is");
+        say("something to read: it has forgotten that this source is not drained.");
+    } else if fair > 2000 {
+        say(format!(
+            "Takeaway: in the second loop, too, a message waits for {fair} reads of the flood:"
+        ));
+        say("the budget is so large that it does not matter.");
+    } else {
+        say(format!(
+            "Takeaway: a drain that does not end lets a message wait for {drained} reads; with a"
+        ));
+        say(format!(
+            "budget and a list of sources that are not drained, it waits for {fair} at most."
+        ));
     }
     Ok(())
 }
 
-fn source(start: Instant, size: usize) -> io::Result<(Source, UnixStream)> {
+/// Returns for how many reads of the flood a message waited at most, and whether the loop has
+/// stopped reading the flood too early.
+fn compare(name: &str, budget: usize) -> io::Result<(u64, bool)> {
+    FLOOD_READS.store(0, Relaxed);
+    let start = Instant::now();
+    let (flood, mut flooder) = source(true, 256)?;
+    let (quiet, mut speaker) = source(false, 8)?;
+    // The flood lasts longer than all messages take. It ends early if its reader is gone.
+    thread::Builder::new().spawn(move || {
+        while start.elapsed() < PAUSE * (MESSAGES + 2) {
+            flooder.write_all(&[0; 16 * 1024])?;
+        }
+        Ok::<(), io::Error>(())
+    })?;
+    thread::Builder::new().spawn(move || {
+        for _ in 0..MESSAGES {
+            thread::sleep(PAUSE);
+            speaker.write_all(&FLOOD_READS.load(Relaxed).to_ne_bytes())?;
+        }
+        Ok::<(), io::Error>(())
+    })?;
+    let mut sources = [flood, quiet];
+    let polls = run(&mut sources, budget)?;
+    let [flood, quiet] = sources;
+    let reads = FLOOD_READS.load(Relaxed);
+    say(format!(
+        "{name} ({polls} polls, {reads} reads of the flood)"
+    ));
+    say("each message to the quiet source waits for:");
+    let mut most = 0;
+    for (written, read) in &quiet.messages {
+        let waited = read - written;
+        most = most.max(waited);
+        let bar = "=".repeat(waited.div_ceil(100).min(66) as usize);
+        say(format!("{waited:6} reads |{bar}"));
+    }
+    say("");
+    let at_third_message = quiet.messages.get(2).map_or(0, |message| message.1);
+    Ok((most, !flood.ended && reads == at_third_message))
+}
+
+fn source(is_flood: bool, size: usize) -> io::Result<(Source, UnixStream)> {
     let (stream, theirs) = UnixStream::pair()?;
     stream.set_nonblocking(true)?;
-    let (buffer, waits, ended) = (vec![0; size], Vec::new(), false);
-    Ok((
-        Source {
-            stream,
-            buffer,
-            start,
-            waits,
-            ended,
-        },
-        theirs,
-    ))
+    let source = Source {
+        stream,
+        is_flood,
+        buffer: vec![0; size],
+        messages: Vec::new(),
+        ended: false,
+    };
+    Ok((source, theirs))
 }
+
+/// Prints a line. Ends the lesson if nobody reads it any more, as with `| head -1`.
+fn say(line: impl Display) {
+    if writeln!(io::stdout(), "{line}").is_err() {
+        process::exit(0);
+    }
+}
+
+// Answers:
+// 1. With 1, a message waits for one read of the flood at most, and there are 16 times as many polls.
+//    With 10,000, the quiet source starves again.
+// 2. The flood is read 16 times and then no more: its buffer is full, so nothing can arrive, and
+//    there is no new edge.
+// 3. The kernel: level-triggered, each poll reports what is not drained.

@@ -5,28 +5,28 @@
 //! ```
 //!
 //! You see a chain of events, all from one queue. The timer expires, and a datagram is sent. It
-//! arrives, and a signal is raised. The signal arrives, and a line is written to a child process
-//! (`cat`). The line comes back through a pipe, and the child's input is closed. The pipe ends, and
-//! the child exits. At the end, a regular file is registered, which epoll does not support.
+//! arrives, and this process gets a signal. That is reported, and a line is written to a child
+//! process (`cat`). The line comes back through a pipe, and the child's input is closed. The pipe
+//! ends, and the child exits. At the end, a directory is registered, which epoll does not support.
 //!
-//! Book: the exercise "watch something other than a TcpStream". Needs only `ffi.rs` and `poll.rs`,
-//! and Linux 5.3 for the descriptor of a process.
+//! Comes after `10_timers`. Book: chapter 4, "The Poll module", and the exercise "watch something
+//! other than a TcpStream". Needs Linux 5.3 for the descriptor of a process.
 //!
-//! Change next:
-//! - Do not read the timer. What do the next polls report? And if it is registered with
-//!   `| Interest::EDGE`?
-//! - Read the pipe into a buffer of 4 bytes. How often is it reported?
-//! - End the child with `child.kill()?` instead of `drop(child.stdin.take())`. What is its status?
+//! Change next (the answers are at the end of the file):
+//! 1. Do not read the timer. Then also register it with `| Interest::EDGE`.
+//! 2. Read the pipe into a buffer of 4 bytes. How often is it reported?
+//! 3. End the child with `child.kill()?` instead of `drop(child.stdin.take())`.
 
 use epollet::{Events, Interest, Poll, Token};
 use std::ffi::{c_int, c_long, c_ulong};
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::UdpSocket;
 use std::os::fd::{AsRawFd, FromRawFd};
-use std::process::{Command, Stdio};
+use std::process::{self, Command, Stdio};
+use std::ptr;
 use std::time::Instant;
-use std::{env, ptr};
 
 const TIMER: Token = 0;
 const SOCKET: Token = 1;
@@ -39,11 +39,12 @@ fn main() -> io::Result<()> {
     let mut timer = timer_of_100_ms()?;
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     socket.set_nonblocking(true)?;
-    let mut signal = descriptor_for_sigusr1()?;
+    // The child starts before the signal is blocked, because it inherits blocked signals.
     let mut child = Command::new("cat")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
+    let mut signal = descriptor_for_sigusr1()?;
     let mut pipe = child.stdout.take().expect("it is piped");
     let process = descriptor_of_process(child.id())?;
 
@@ -56,12 +57,14 @@ fn main() -> io::Result<()> {
     registry.register(&process, CHILD, Interest::READABLE)?;
 
     let mut events = Events::with_capacity(10);
+    let mut reports = [0; 5];
     let mut pipe_ended = false;
     let mut exit_status = None;
     while !pipe_ended || exit_status.is_none() {
         poll.poll(&mut events, None)?;
         for event in &events {
-            println!("{:.3} s  {event:?}", start.elapsed().as_secs_f64());
+            say(format!("{:.3} s  {event:?}", start.elapsed().as_secs_f64()));
+            reports[event.token()] += 1;
             match event.token() {
                 TIMER => {
                     let mut expirations = [0; 8]; // a u64
@@ -73,8 +76,8 @@ fn main() -> io::Result<()> {
                 SOCKET => {
                     let mut buffer = [0; 64];
                     let (count, _from) = socket.recv_from(&mut buffer)?;
-                    raise_sigusr1()?;
-                    explain(format!("UDP socket: {count} bytes. A signal is raised."));
+                    send_sigusr1()?;
+                    explain(format!("UDP socket: {count} bytes. A signal is sent."));
                 }
                 SIGNAL => {
                     let mut info = [0; 128]; // struct signalfd_siginfo; a u32 first, the number
@@ -111,18 +114,35 @@ fn main() -> io::Result<()> {
         }
     }
 
-    let file = File::open(env::current_exe()?)?;
-    if let Err(error) = poll.registry().register(&file, 5, Interest::READABLE) {
-        println!("\nregular file: {error}");
+    let directory = File::open("/")?;
+    match poll.registry().register(&directory, 5, Interest::READABLE) {
+        Ok(()) => say("\ndirectory: registered"),
+        Err(error) => say(format!("\ndirectory: {error}")),
     }
-
-    println!("\nTakeaway: one poll waits for many kinds of descriptors, and each kind is");
-    println!("read in its own way.");
+    // The pipe is reported for the line and for its end.
+    let reports = reports[TIMER] + reports[SOCKET] + reports[SIGNAL] + reports[PIPE];
+    let repeated = i32::saturating_sub(reports, 5);
+    if repeated > 0 {
+        say(format!(
+            "\nTakeaway: {repeated} events more than needed: a source is reported again until it"
+        ));
+        say("is read in its own way, and completely.");
+    } else {
+        say("\nTakeaway: one poll waits for many kinds of descriptors, and each kind is");
+        say("read in its own way.");
+    }
     Ok(())
 }
 
 fn explain(text: String) {
-    println!("         {text}");
+    say(format!("         {text}"));
+}
+
+/// Prints a line. Ends the lesson if nobody reads it any more, as with `| head -1`.
+fn say(line: impl Display) {
+    if writeln!(io::stdout(), "{line}").is_err() {
+        process::exit(0);
+    }
 }
 
 const NONBLOCK_CLOEXEC: c_int = 0o2004000; // the same bits for each kind of descriptor
@@ -151,9 +171,11 @@ fn descriptor_for_sigusr1() -> io::Result<File> {
     own(unsafe { signalfd(-1, mask.as_ptr(), NONBLOCK_CLOEXEC) })
 }
 
-fn raise_sigusr1() -> io::Result<()> {
+/// Sends the signal to this process. (`raise` sends it to one thread, and a signalfd that another
+/// thread reads does not report it.)
+fn send_sigusr1() -> io::Result<()> {
     // SAFETY: the call takes no pointer, and the signal is blocked.
-    check(unsafe { raise(SIGUSR1) }).map(drop)
+    check(unsafe { kill(process::id() as c_int, SIGUSR1) }).map(drop)
 }
 
 /// Returns a pidfd, which is readable when the process has exited.
@@ -178,10 +200,16 @@ fn check(result: c_int) -> io::Result<c_int> {
 }
 
 unsafe extern "C" {
-    fn raise(signal: c_int) -> c_int;
+    fn kill(pid: c_int, signal: c_int) -> c_int;
     fn sigprocmask(how: c_int, set: *const c_ulong, old: *mut c_ulong) -> c_int;
     fn signalfd(fd: c_int, mask: *const c_ulong, flags: c_int) -> c_int;
     fn syscall(number: c_long, ...) -> c_long;
     fn timerfd_create(clock: c_int, flags: c_int) -> c_int;
     fn timerfd_settime(fd: c_int, flags: c_int, new: *const c_long, old: *mut c_long) -> c_int;
 }
+
+// Answers:
+// 1. Each poll reports the timer, so it sends datagrams until the child has exited. Edge-triggered,
+//    it is reported once.
+// 2. Four times: for 4, 4 and 3 bytes, and for its end.
+// 3. `signal: 9 (SIGKILL)`. The pipe ends as before, because its other end is closed.

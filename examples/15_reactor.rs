@@ -8,15 +8,19 @@
 //! through a clone of the registry. For each event the reactor sends the token through a channel,
 //! and the executor continues the task with that token. At the end a `Waker` stops the reactor.
 //!
-//! Book: the older book's `Reactor`, `Registrator` and `close_loop`, and two exercises: a
-//! registrator that several threads can use, and stopping the poll thread from outside. Besides
-//! `ffi.rs` and `poll.rs` it needs the delay server, so run it here.
+//! Comes after `14_workers`. Book: the older book's `Reactor`, `Registrator` and `close_loop`, and
+//! two of its exercises: a registrator that several threads can use, and stopping the poll thread
+//! from outside. Chapters 8 to 10 of the newer book have the same two parts: the thread in `react`
+//! is the reactor, and the loop in `main` is the executor. Between them it has wakers instead of
+//! tokens: see the next lesson.
 //!
-//! Change next:
-//! - Remove `| Interest::EDGE`. How often is one answer reported now, and why?
-//! - Put `Interest::ONESHOT` in its place. Which tasks do not finish, and are they the same in each
-//!   run? Then call `reregister` where `resume` returns after `WouldBlock`.
-//! - Call `waker.wake()` before the loop as well. What happens to the tasks?
+//! Besides the two files it needs the delay server.
+//!
+//! Change next (the answers are at the end of the file):
+//! 1. Remove `| Interest::EDGE`. How many tokens are sent for one answer now?
+//! 2. Put `Interest::ONESHOT` in its place. Which tasks do not finish? Then call `reregister` where
+//!    `resume` returns after `WouldBlock`.
+//! 3. Call `waker.wake()` before the loop as well. What happens to the tasks?
 
 #[path = "../src/program/delayserver.rs"]
 mod delayserver;
@@ -24,22 +28,23 @@ mod delayserver;
 use delayserver::DelayServer;
 use epollet::{Events, Interest, Poll, Registry, Token, Waker};
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::{self, Sender};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{process, thread};
 
 const STOP: Token = 0;
 
 /// The reactor's thread. It knows the tokens, but not what they stand for.
 fn react(mut poll: Poll, executor: Sender<Token>, start: Instant) -> io::Result<()> {
-    say(start, "reactor", "sleeps; no stream is registered");
+    log(start, "reactor", "sleeps; no stream is registered");
     let mut events = Events::with_capacity(64);
     loop {
         poll.poll(&mut events, None)?;
         for event in &events {
-            say(start, "reactor", &format!("{event:?}"));
+            log(start, "reactor", &format!("{event:?}"));
             if event.token() == STOP || executor.send(event.token()).is_err() {
                 return Ok(());
             }
@@ -51,14 +56,14 @@ fn react(mut poll: Poll, executor: Sender<Token>, start: Instant) -> io::Result<
 fn main() -> io::Result<()> {
     let server = DelayServer::bind("127.0.0.1:0")?;
     let address = server.local_addr()?;
-    thread::spawn(move || server.run(io::sink()));
+    thread::Builder::new().spawn(move || server.run(io::sink()))?;
 
     let start = Instant::now();
     let poll = Poll::new()?;
     let registry = poll.registry().try_clone()?;
     let waker = Waker::new(&registry, STOP)?;
     let (sender, tokens) = mpsc::channel();
-    let reactor = thread::spawn(move || react(poll, sender, start));
+    let reactor = thread::Builder::new().spawn(move || react(poll, sender, start))?;
     thread::sleep(Duration::from_millis(50)); // The reactor sleeps by now.
 
     let mut executor = Executor {
@@ -70,25 +75,40 @@ fn main() -> io::Result<()> {
     };
     executor.ask(500, "slow")?;
     executor.ask(100, "fast")?;
+    let mut received = 0;
     while !executor.tasks.is_empty() {
         let token = match tokens.recv_timeout(Duration::from_secs(1)) {
             Ok(token) => token,
             Err(error) => {
-                let tokens = executor.tasks.keys();
-                println!("{error}; tasks that are not finished: {tokens:?}");
+                log(start, "executor", &format!("gives up: {error}"));
                 break;
             }
         };
+        received += 1;
         if executor.resume(token)? == Some("fast".to_owned()) {
             executor.ask(100, "next")?;
         }
     }
-    say(start, "executor", "calls Waker::wake");
+    log(start, "executor", "calls Waker::wake");
     waker.wake()?;
     reactor.join().expect("the reactor has not panicked")?;
 
-    println!("\nTakeaway: one thread waits and sends tokens, another owns the streams and");
-    println!("does the work.");
+    let mut unfinished: Vec<&Token> = executor.tasks.keys().collect();
+    unfinished.sort();
+    if !unfinished.is_empty() {
+        say(format!(
+            "\nTakeaway: no token comes for the tasks {unfinished:?}, so they never finish."
+        ));
+    } else if received > 2 * 3 {
+        // An answer and the end of its stream are two edges at most.
+        say(format!(
+            "\nTakeaway: for three answers the executor gets {received} tokens: each poll repeats"
+        ));
+        say("a token until the other thread has read.");
+    } else {
+        say("\nTakeaway: one thread waits and sends tokens, another owns the streams and");
+        say("does the work.");
+    }
     Ok(())
 }
 
@@ -115,9 +135,10 @@ impl Executor {
         // Level-triggered, the token would be sent again and again until this thread has read.
         let interest = Interest::READABLE | Interest::EDGE;
         self.registry.register(&stream, token, interest)?;
+        // This does not block: the buffer of a new connection has room for far more.
         write!(stream, "GET /{delay}/{message} HTTP/1.0\r\n\r\n")?;
         let text = format!("registers token {token}, asks for {message:?} after {delay} ms");
-        say(self.start, "executor", &text);
+        log(self.start, "executor", &text);
         let answer = Vec::new();
         self.tasks.insert(token, Task { stream, answer });
         Ok(())
@@ -128,13 +149,14 @@ impl Executor {
         let Some(task) = self.tasks.get_mut(&token) else {
             return Ok(None); // An earlier event has finished it: end of file is a separate edge.
         };
+        // If this ends with `WouldBlock`, what it has read until then is in the buffer.
         match task.stream.read_to_end(&mut task.answer) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
             done => done?,
         };
         let answer = String::from_utf8_lossy(&task.answer);
         let message = answer.lines().last().unwrap_or_default().to_owned();
-        say(
+        log(
             self.start,
             "executor",
             &format!("has read {message:?} from token {token}"),
@@ -144,6 +166,23 @@ impl Executor {
     }
 }
 
-fn say(start: Instant, who: &str, what: &str) {
-    println!("{:.3} s  {who:8}  {what}", start.elapsed().as_secs_f64());
+fn log(start: Instant, who: &str, what: &str) {
+    say(format!(
+        "{:.3} s  {who:8}  {what}",
+        start.elapsed().as_secs_f64()
+    ));
 }
+
+/// Prints a line. Ends the lesson if nobody reads it any more, as with `| head -1`.
+fn say(line: impl Display) {
+    if writeln!(io::stdout(), "{line}").is_err() {
+        process::exit(0);
+    }
+}
+
+// Answers:
+// 1. From two to some thousand: the reactor sends the token again until the executor has read.
+// 2. The tasks whose answer comes before the end of its stream: the end is not reported. Which ones
+//    differs from run to run. With `reregister`, all finish.
+// 3. The reactor stops at the waker's token, and the channel closes. No task finishes, although the
+//    answers arrive.

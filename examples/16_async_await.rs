@@ -4,19 +4,30 @@
 //! cargo run --example 16_async_await
 //! ```
 //!
-//! You see two `async fn` clients wait at the same time: delays of 0.5 s and 0.2 s take 0.5 s. A
+//! You see two `async fn` clients wait at the same time: delays of 0.5 s and 0.4 s take 0.5 s. A
 //! future that has to wait stores a waker under its token and returns `Pending`. When no client can
 //! continue, the executor sleeps in `Poll::poll`. An event's token finds the waker, and the waker
 //! puts its client back on the executor's list.
 //!
-//! Book: it begins where chapter 4 ends, and leads to the chapters on futures and runtimes.
-//! Besides `ffi.rs` and `poll.rs` it needs the delay server, so run it here.
+//! Comes after `15_reactor`. Book: it begins where chapter 4 ends, and has the parts of chapters 7
+//! to 10 in one file:
 //!
-//! Change next:
-//! - Add a third client, with a delay of 0.
-//! - Do not store the waker. What does the executor say?
-//! - Let a client ask twice before its first `.await`. Which event finds no waker, and why is the
-//!   answer not lost?
+//! | there | here |
+//! |---|---|
+//! | task | a call of `client`: the future that the executor polls |
+//! | future that waits for I/O | `Answer` |
+//! | reactor | `Reactor`, on the executor's thread |
+//! | executor | `run` |
+//! | waker | `PutOnList`: puts a task back on the executor's list (`epollet::Waker` ends a `poll`) |
+//!
+//! Exercise that follows: 11_your_own_poll (`cargo run -q --example exercises 11`). Besides the two
+//! files this lesson needs the delay server.
+//!
+//! Change next (the answers are at the end of the file):
+//! 1. Do not store the waker. What does the executor say?
+//! 2. Run one client after the other: one task that awaits both.
+//! 3. Let a client ask twice before its first `.await`. Which event finds no waker, and why is the
+//!    answer not lost?
 
 #[path = "../src/program/delayserver.rs"]
 mod delayserver;
@@ -25,22 +36,23 @@ use delayserver::DelayServer;
 use epollet::{Events, Interest, Poll, Registry, Token};
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
+use std::fmt::Display;
 use std::future::Future;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll as State, Wake, Waker};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{process, thread};
 
 /// A client is written like a blocking program. At each `.await`, other clients may run.
 async fn client(name: &str, delays: &[u64], reactor: &Reactor) -> io::Result<()> {
     for (number, delay) in delays.iter().enumerate() {
-        say(name, &format!("asks for answer {number} after {delay} ms"));
+        log(name, &format!("asks for answer {number} after {delay} ms"));
         let answer = reactor.ask(&format!("/{delay}/answer-{number}"))?.await?;
         let message = answer.lines().last().unwrap_or_default();
-        say(name, &format!("continues after .await: {message:?}"));
+        log(name, &format!("continues after .await: {message:?}"));
     }
     Ok(())
 }
@@ -59,11 +71,12 @@ impl Future for Answer<'_> {
     /// Reads first, and waits only if it has to: what has already arrived causes no new edge.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> State<io::Result<String>> {
         let Answer { stream, bytes, .. } = &mut *self;
+        // If this ends with `WouldBlock`, what it has read until then is in the buffer.
         match stream.read_to_end(bytes) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 let (token, waker) = (self.token, context.waker().clone());
                 self.reactor.wakers.borrow_mut().insert(token, waker);
-                say(
+                log(
                     "future",
                     &format!("Pending; its waker is stored for token {token}"),
                 );
@@ -92,6 +105,7 @@ impl Reactor {
         stream.set_nonblocking(true)?;
         let interest = Interest::READABLE | Interest::EDGE;
         self.registry.register(&stream, token, interest)?;
+        // This does not block: the buffer of a new connection has room for far more.
         write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
         Ok(Answer {
             reactor: self,
@@ -107,11 +121,17 @@ impl Reactor {
         poll.poll(events, Some(Duration::from_secs(1)))?;
         for event in &*events {
             let token = event.token();
-            if let Some(waker) = self.wakers.borrow_mut().remove(&token) {
-                say(
-                    "reactor",
-                    &format!("Poll::poll returns token {token}: calls its waker"),
-                );
+            let waker = self.wakers.borrow_mut().remove(&token);
+            let calls = if waker.is_some() {
+                "calls its waker"
+            } else {
+                "no waker"
+            };
+            log(
+                "reactor",
+                &format!("Poll::poll returns token {token}: {calls}"),
+            );
+            if let Some(waker) = waker {
                 waker.wake();
             }
         }
@@ -122,18 +142,16 @@ impl Reactor {
 type Task<'a> = Pin<Box<dyn Future<Output = io::Result<()>> + 'a>>;
 
 /// The executor: polls the tasks on its list, and sleeps in the reactor while the list is empty.
-fn run(mut poll: Poll, reactor: &Reactor, tasks: Vec<Task>) -> io::Result<()> {
+/// Returns the number of tasks that have not finished.
+fn run(mut poll: Poll, reactor: &Reactor, tasks: Vec<Task>) -> io::Result<usize> {
     let runnable = Arc::new(Mutex::new(VecDeque::from_iter(0..tasks.len())));
     let mut tasks: HashMap<usize, Task> = tasks.into_iter().enumerate().collect();
     let mut events = Events::with_capacity(64);
     while !tasks.is_empty() {
         let Some(number) = runnable.lock().unwrap().pop_front() else {
             if !reactor.wait(&mut poll, &mut events)? {
-                say(
-                    "executor",
-                    "gives up: no event for 1 s, and clients are left",
-                );
-                return Ok(());
+                log("executor", "gives up: no event for 1 s");
+                return Ok(tasks.len());
             }
             continue;
         };
@@ -150,8 +168,8 @@ fn run(mut poll: Poll, reactor: &Reactor, tasks: Vec<Task>) -> io::Result<()> {
             }
         }
     }
-    say("executor", "all clients have finished");
-    Ok(())
+    log("executor", "all clients have finished");
+    Ok(0)
 }
 
 /// What a waker does here.
@@ -169,7 +187,7 @@ impl Wake for PutOnList {
 fn main() -> io::Result<()> {
     let server = DelayServer::bind("127.0.0.1:0")?;
     let address = server.local_addr()?;
-    thread::spawn(move || server.run(io::sink()));
+    thread::Builder::new().spawn(move || server.run(io::sink()))?;
 
     let poll = Poll::new()?;
     let reactor = Reactor {
@@ -180,18 +198,47 @@ fn main() -> io::Result<()> {
     };
     let clients: Vec<Task> = vec![
         Box::pin(client("client-1", &[500], &reactor)),
-        Box::pin(client("client-2", &[100, 100], &reactor)),
+        Box::pin(client("client-2", &[200, 200], &reactor)),
     ];
-    run(poll, &reactor, clients)?;
+    let start = Instant::now();
+    let unfinished = run(poll, &reactor, clients)?;
+    let seconds = start.elapsed().as_secs_f64();
 
-    println!("\nTakeaway: a future that has to wait stores a waker, and the event with its");
-    println!("token calls it.");
+    if unfinished > 0 {
+        say(format!(
+            "\nTakeaway: {unfinished} tasks are left, and nothing wakes them: an event came, but no"
+        ));
+        say("waker was stored for its token.");
+    } else if seconds > 0.8 {
+        say(format!(
+            "\nTakeaway: these clients took {seconds:.1} s, as long as one after another: a future"
+        ));
+        say("that waits lets other tasks run, not the rest of its own.");
+    } else {
+        say("\nTakeaway: a future that has to wait stores a waker, and the event with its");
+        say(format!(
+            "token calls it: two clients that wait 0.5 s and 0.4 s took {seconds:.1} s."
+        ));
+    }
     Ok(())
 }
 
 thread_local!(static START: Instant = Instant::now());
 
-fn say(who: &str, what: &str) {
+fn log(who: &str, what: &str) {
     let time = START.with(Instant::elapsed).as_secs_f64();
-    println!("{time:.3} s  {who:8}  {what}");
+    say(format!("{time:.3} s  {who:8}  {what}"));
 }
+
+/// Prints a line. Ends the lesson if nobody reads it any more, as with `| head -1`.
+fn say(line: impl Display) {
+    if writeln!(io::stdout(), "{line}").is_err() {
+        process::exit(0);
+    }
+}
+
+// Answers:
+// 1. It gives up: both answers arrive, but nothing puts the clients back on its list.
+// 2. It takes 0.9 s. Only tasks run at the same time; within a task, `.await` waits.
+// 3. The event of the answer that is awaited second, if it arrives first: no future has stored a
+//    waker for it yet. That future reads before it waits, and finds the answer.

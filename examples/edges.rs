@@ -10,29 +10,24 @@
 //! this kind, usually because it cannot happen. "We read" reads a part of the input, but all of it
 //! from an eventfd or a timerfd. A nested queue is read by polling it.
 //!
-//! Belongs to the guide's page about edges. `src/tests/edge_causes.rs` and `src/tests/triggers.rs` test
-//! what you see here.
+//! A tool beside the path. Run it after `04_lists`. The guide's page `edges` has the same table as a
+//! reference.
 //!
-//! Needs only `ffi.rs` and `poll.rs`.
-//!
-//! Change next:
-//! - Register without `WRITABLE`: the edges in the last two columns disappear, because they are
-//!   about room to write. In "we write" only the eventfd keeps its edge: it receives its own
-//!   writes.
-//! - Register without `EDGE`: each cell then shows what the source is ready for, whatever happened
-//!   last.
-//! - In `stream`, read all three bytes after the first `note`. Which cells change? (None: the
-//!   edges of these sources do not depend on what is still unread.)
+//! Change next (the answers are at the end of the file):
+//! 1. Register without `WRITABLE`. Which edges disappear?
+//! 2. Register without `EDGE`. What do the cells show then?
+//! 3. In `stream`, read all three bytes after the first `note`. Which cells change?
 
 use epollet::{Events, Interest, Poll, ffi};
 use std::ffi::{CStr, OsStr, c_char, c_int, c_long};
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::{ffi::OsStrExt, fs::OpenOptionsExt, net::UnixStream};
-use std::thread;
 use std::time::Duration;
+use std::{process, thread};
 
 /// One row of the table. The others follow below.
 fn stream(name: &'static str, mut ours: File, mut theirs: File) -> io::Result<Row> {
@@ -58,6 +53,8 @@ struct Row {
     name: &'static str,
     poll: Poll,
     cells: [String; COLUMNS],
+    /// Polls have reported the same again and again: this is not edge-triggered.
+    repeats: bool,
 }
 
 impl Row {
@@ -66,7 +63,12 @@ impl Row {
         let interest = Interest::READABLE | Interest::WRITABLE | Interest::EDGE;
         poll.registry().register(source, 0, interest)?;
         let cells = Default::default();
-        let mut row = Row { name, poll, cells };
+        let mut row = Row {
+            name,
+            poll,
+            cells,
+            repeats: false,
+        };
         row.quiet()?; // A ready source is reported after `register` too.
         Ok(row)
     }
@@ -91,9 +93,10 @@ impl Row {
             self.poll
                 .poll(&mut events, Some(Duration::from_millis(20)))?;
             if events.is_empty() {
-                break;
+                return Ok(());
             }
         }
+        self.repeats = true;
         Ok(())
     }
 }
@@ -126,18 +129,40 @@ fn main() -> io::Result<()> {
         timerfd_periodic,
         nested_queue,
     ];
-    let threads = rows.map(thread::spawn);
-    println!("What the next poll reports (-: no new edge; blank: not tried)");
-    println!("                  first    more     we       we       peer     peer reads");
-    println!("                  input    input    read     write    reads    a full buffer");
-    for thread in threads {
-        let row = thread.join().unwrap()?;
-        let cells = row.cells.map(|cell| format!("{cell:9}")).concat();
-        println!("{}", format!("{:18}{cells}", row.name).trim_end());
+    let mut threads = Vec::new();
+    for row in rows {
+        threads.push(thread::Builder::new().spawn(row)?);
     }
-    println!("\nTakeaway: here, new input is a new edge, even while old input is unread, except");
-    println!("for the periodic timer. So is room in a full buffer. The rest differs.");
+    say("What the next poll reports (-: no new edge; blank: not tried)");
+    say("                  first    more     we       we       peer     peer reads");
+    say("                  input    input    read     write    reads    a full buffer");
+    let mut no_edge = Vec::new();
+    let mut repeats = false;
+    for thread in threads {
+        let row = thread.join().expect("it has not panicked")?;
+        repeats |= row.repeats;
+        if row.cells[MORE_INPUT] == "-" {
+            no_edge.push(row.name);
+        }
+        let cells = row.cells.map(|cell| format!("{cell:9}")).concat();
+        say(format!("{:18}{cells}", row.name).trim_end());
+    }
+    if repeats {
+        say("\nTakeaway: these polls report the same again and again, so the table shows");
+        say("what is ready, and not what causes an edge.");
+    } else {
+        let no_edge = no_edge.join("; ");
+        say("\nTakeaway: more input is a new edge, even while old input is unread, except for");
+        say(format!("these kinds: {no_edge}. The other columns differ."));
+    }
     Ok(())
+}
+
+/// Prints a line. Ends the program if nobody reads it any more, as with `| head -1`.
+fn say(line: impl Display) {
+    if writeln!(io::stdout(), "{line}").is_err() {
+        process::exit(0);
+    }
 }
 
 fn tcp_stream() -> io::Result<Row> {
@@ -354,3 +379,9 @@ unsafe extern "C" {
     fn timerfd_create(clock: c_int, flags: c_int) -> c_int;
     fn timerfd_settime(fd: c_int, flags: c_int, new: *const c_long, old: *mut c_long) -> c_int;
 }
+
+// Answers:
+// 1. Those in the last two columns, because they are about room to write. In "we write" only the
+//    eventfd keeps its edge: it receives its own writes.
+// 2. What the source is ready for, whatever has happened last.
+// 3. None: the edges of these sources do not depend on what is still unread.

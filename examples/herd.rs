@@ -10,26 +10,21 @@
 //! left to accept by then, the kernel puts a thread back to sleep; "in vain" counts the events
 //! after which `accept` returned `WouldBlock`.
 //!
-//! Belongs to the glossary, "thundering herd". The tests with "exclusive" in their names in
-//! `src/tests/exclusive.rs` show what the flag does to two queues.
+//! A tool beside the path. Run it after `14_workers`.
 //!
-//! Needs only `ffi.rs` and `poll.rs`.
-//!
-//! Change next:
-//! - Sleep for 3 ms after each accept, like a thread that has work to do. The exclusive listener
-//!   then wakes the next thread in line while the first is busy.
-//! - Add `ffi::EPOLLET` to the exclusive listener. The digits do not change: the order of the
-//!   waiting threads decides, not the mode.
-//! - Add `ffi::EPOLLRDHUP` to it, as `Interest::READABLE` does: the kernel rejects that together
-//!   with `EPOLLEXCLUSIVE` (`EINVAL`).
+//! Change next (the answers are at the end of the file):
+//! 1. Sleep for 3 ms after each accept, like a thread that has work to do.
+//! 2. Add `ffi::EPOLLET` to the exclusive listener.
+//! 3. Add `ffi::EPOLLRDHUP` to it, as `Interest::READABLE` does.
 
 use epollet::{Events, Poll, ffi};
-use std::io::{self, ErrorKind};
+use std::fmt::Display;
+use std::io::{self, ErrorKind, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
-use std::{fs, thread};
+use std::{fs, process, thread};
 
 const LISTENER: usize = 0;
 const STOP: usize = 1;
@@ -79,20 +74,22 @@ struct Counts {
 const CLIENTS: usize = 40;
 
 fn main() -> io::Result<()> {
-    println!("{CLIENTS} connections  who accepts them                          sleeps  in vain");
-    run(&Share {
+    say(format!(
+        "{CLIENTS} connections  who accepts them                          sleeps  in vain"
+    ));
+    let shared = run(&Share {
         name: "shared",
         listeners: vec![reuseport::listener(0)?],
         interest: ffi::EPOLLIN,
     })?;
-    run(&Share {
+    let exclusive = run(&Share {
         name: "exclusive",
         listeners: vec![reuseport::listener(0)?],
         interest: ffi::EPOLLIN | ffi::EPOLLEXCLUSIVE,
     })?;
     let first = reuseport::listener(0)?;
     let port = first.local_addr()?.port();
-    run(&Share {
+    let reuseport = run(&Share {
         name: "SO_REUSEPORT",
         listeners: vec![
             first,
@@ -102,42 +99,49 @@ fn main() -> io::Result<()> {
         ],
         interest: ffi::EPOLLIN,
     })?;
-    println!("\nsleeps: how often the four threads went to sleep. Four per connection: all woke");
-    println!("up, and the kernel put most back to sleep. One per connection: one woke up.");
-    println!("in vain: events that poll returned, with nothing left to accept.");
-    println!("\nTakeaway: a shared listener wakes every queue; EPOLLEXCLUSIVE wakes only a few");
-    println!("and favors one; with SO_REUSEPORT, each queue has its own listener.");
+    say("\nsleeps: how often the four threads went to sleep. Four per connection: all woke");
+    say("up, and the kernel put most back to sleep. One per connection: one woke up.");
+    say("in vain: events that poll returned, with nothing left to accept.");
+    say(format!(
+        "\nTakeaway: a connection wakes {shared:.1} threads that share a listener, {exclusive:.1} with"
+    ));
+    say(format!(
+        "EPOLLEXCLUSIVE, and {reuseport:.1} if each has its own listener (SO_REUSEPORT)."
+    ));
     Ok(())
 }
 
-fn run(share: &Share) -> io::Result<()> {
+/// Returns how many threads a connection wakes, on average.
+fn run(share: &Share) -> io::Result<f64> {
     let address = share.listeners[0].local_addr()?;
     let (stop, end) = UnixStream::pair()?;
     let (sender, accepted) = mpsc::channel();
     thread::scope(|scope| {
-        let threads = [0, 1, 2, 3].map(|number| {
+        let mut threads = Vec::new();
+        for number in 0..4 {
             let (stop, sender) = (&stop, sender.clone());
-            scope.spawn(move || serve(number, share, stop, sender))
-        });
+            let serve = move || serve(number, share, stop, sender);
+            threads.push(thread::Builder::new().spawn_scoped(scope, serve)?);
+        }
         drop(sender);
-        print!("{:15} ", share.name);
+        let mut row = format!("{:15} ", share.name);
         for _ in 0..CLIENTS {
             thread::sleep(Duration::from_millis(2)); // Now all of them sleep.
             let _client = TcpStream::connect(address)?;
             let Ok(number) = accepted.recv() else {
                 break; // All threads have failed.
             };
-            print!("{number}");
+            row += &number.to_string();
         }
         drop(end); // The end of file wakes all of them.
         let (mut sleeps, mut in_vain) = (0, 0);
         for thread in threads {
-            let counts = thread.join().unwrap()?;
+            let counts = thread.join().expect("it has not panicked")?;
             sleeps += counts.sleeps;
             in_vain += counts.in_vain;
         }
-        println!("  {sleeps:6}  {in_vain:7}");
-        Ok(())
+        say(format!("{row}  {sleeps:6}  {in_vain:7}"));
+        Ok(sleeps as f64 / CLIENTS as f64)
     })
 }
 
@@ -150,6 +154,13 @@ fn sleeps() -> io::Result<u64> {
     count
         .and_then(|count| count.trim().parse().ok())
         .ok_or(ErrorKind::InvalidData.into())
+}
+
+/// Prints a line. Ends the program if nobody reads it any more, as with `| head -1`.
+fn say(line: impl Display) {
+    if writeln!(io::stdout(), "{line}").is_err() {
+        process::exit(0);
+    }
 }
 
 mod reuseport {
@@ -220,3 +231,9 @@ mod reuseport {
         fn listen(fd: c_int, backlog: c_int) -> c_int;
     }
 }
+
+// Answers:
+// 1. The exclusive listener wakes the next thread in line while the first is busy, so two take turns.
+//    (The sleep after an accept counts as a sleep, too.)
+// 2. Still one thread: the order of the waiting threads decides, not the mode.
+// 3. The kernel rejects it together with `EPOLLEXCLUSIVE`: EINVAL.

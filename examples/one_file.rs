@@ -8,14 +8,14 @@
 //! This is for places that take one file: the Rust Playground and similar sites, an email, a paste.
 //! Doc comments are left out; the rest is the code in `src/`.
 
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 
 /// Replaces `src/lib.rs`.
 const LIBRARY: &str = "\
 mod ffi;
 mod poll;
 pub use ffi::Event;
-pub use poll::{Events, Interest, Poll, Token, Waker};
+pub use poll::*;
 ";
 
 const MAIN: &str = include_str!("../src/main.rs");
@@ -37,7 +37,10 @@ fn main() -> io::Result<()> {
     add_code(LIBRARY, &mut file);
     file += "}\n\n";
     add_code(MAIN, &mut file);
-    io::stdout().write_all(file.as_bytes())
+    match io::stdout().write_all(file.as_bytes()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()), // as with `| head`
+        result => result,
+    }
 }
 
 /// Adds the code without doc comments, and for each `mod name;` the source of the module.

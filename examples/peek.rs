@@ -15,11 +15,16 @@
 //! it, through a queue that both share. Most files that exist only in the kernel, such as eventfds
 //! and timerfds, share one inode, so this cannot be detected if another of them now has the number.
 //!
-//! Needs only `ffi.rs` and `poll.rs`.
+//! Looking is not free: the kernel holds the queue's lock while it writes the list. With thousands
+//! of registrations, a `register` at that moment waits some milliseconds.
 //!
-//! Change next: in `sample`, drop `_duplicate` too; deregister `closed` before you drop it;
-//! register a `UdpSocket` and a second waker. Then look at a web server, a database, a program of
-//! your own.
+//! A tool beside the path. Run it after `05_echo_server`.
+//!
+//! Change next (the answers are at the end of the file):
+//! 1. In `sample`, drop `_duplicate` too.
+//! 2. Deregister `closed` before you drop it.
+//! 3. Look at a program of your own that seems to hang: is the source registered at all, for what,
+//!    and is it disabled?
 
 use epollet::{Events, Interest, Poll, Waker, ffi};
 use std::io::{self, ErrorKind, Write};
@@ -34,6 +39,7 @@ fn peek(pid: u32) -> io::Result<String> {
     let name = fs::read_to_string(format!("/proc/{pid}/comm"))?;
     let mut text = format!("process {pid} ({})", name.trim_end());
     let mut known: Vec<(i32, Vec<Registration>)> = Vec::new();
+    let mut count = 0;
     for queue in &files {
         if queue.link != "anon_inode:[eventpoll]" {
             continue;
@@ -45,7 +51,10 @@ fn peek(pid: u32) -> io::Result<String> {
         let shown = match twin {
             _ if list.is_empty() => String::from("no registrations"),
             Some((fd, _)) => format!("the same registrations as {fd}, so probably a duplicate"),
-            None => table(pid, &files, &list),
+            None => {
+                count += list.len();
+                table(pid, &files, &list)
+            }
         };
         text += &format!("\n\nepoll descriptor {}: {shown}", queue.fd);
         known.push((queue.fd, list));
@@ -53,8 +62,10 @@ fn peek(pid: u32) -> io::Result<String> {
     if known.is_empty() {
         return Ok(text + " has no epoll descriptor");
     }
+    let outlived = text.matches("OUTLIVED").count();
     text += "\n\nEvery interest has ERR and HUP too, unless it is disabled.\n\n";
-    text += "Takeaway: /proc/PID/fdinfo/FD shows what an epoll descriptor waits for.";
+    text += "Takeaway: /proc/PID/fdinfo/FD shows what an epoll descriptor waits for: here\n";
+    text += &format!("{count} registrations, of which {outlived} outlived their descriptors.");
     Ok(text)
 }
 
@@ -330,3 +341,8 @@ fn usage() -> ExitCode {
     eprintln!("usage: cargo run --example peek [-- PID]");
     ExitCode::from(2)
 }
+
+// Answers:
+// 1. The registration is gone: the kernel removes it with the last descriptor of the file.
+// 2. It is gone, too, although `_duplicate` is open.
+// 3. ONESHOT (disabled) is a registration that waits for `reregister`.

@@ -1,130 +1,102 @@
 //! Runs each lesson in `examples/` and compares what it prints with `src/tests/lessons/NAME.txt`.
 //!
-//! To add a lesson: one entry in `LESSONS`, and one such file. In the file
+//! In such a file
 //! - `#` stands for a number and the spaces before it: a time, a count, a port;
 //! - `...` at the end of a line stands for any rest of the line;
 //! - `...` on a line of its own stands for any lines, or none, where their number varies.
 //!
-//! `cargo test` builds the examples first. `cargo test --test lessons` does not: run
-//! `cargo build --examples` before it.
+//! `cargo test` builds the examples first. `cargo test --test lessons` does not, and says so.
 
-use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::os::{fd::OwnedFd, unix::net::UnixStream};
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 use std::{env, thread};
 
-/// In the order in which the README lists them.
-const LESSONS: [&str; 18] = [
-    "02_bare",
-    "03_triggers",
-    "04_lists",
-    "edges",
-    "06_pitfalls",
-    "09_fair",
-    "05_echo_server",
-    "08_chat",
-    "07_connect",
-    "10_timers",
-    "11_any_fd",
-    "12_stdin",
-    "14_workers",
-    "15_reactor",
-    "16_async_await",
-    "herd",
-    "peek",
-    "01_steps",
-];
+/// Examples that are no part of the path, and end by themselves.
+const TOOLS: [&str; 3] = ["edges", "herd", "peek"];
 
 /// Lessons that need the model, the delay server, or paths of their own.
 const NEED_MORE: [&str; 5] = [
+    "01_steps",
     "02_bare",
     "04_lists",
     "15_reactor",
     "16_async_await",
-    "01_steps",
 ];
-
-/// Examples that are not lessons.
-const OTHER_EXAMPLES: [&str; 2] = ["delayserver", "one_file"];
 
 /// A lesson takes 3 s at most. On a machine that is busy with something else it may take longer.
 const LIMIT: Duration = Duration::from_secs(10);
 
 #[test]
 fn every_lesson_prints_what_is_expected() {
-    let mut failures = Vec::new();
-    for group in LESSONS.chunks(3) {
-        thread::scope(|scope| {
-            let checks: Vec<_> = group
-                .iter()
-                .map(|name| scope.spawn(|| check(name)))
-                .collect();
-            for check in checks {
-                failures.extend(check.join().unwrap().err());
+    for_each(&with_tools(path()), check);
+}
+
+#[test]
+fn every_lesson_ends_quietly_if_its_output_cannot_be_written() {
+    for_each(&with_tools(path()), |name| {
+        let (pipe, reader) = UnixStream::pair().unwrap();
+        drop(reader); // as after `| head -1`
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        for output in [OwnedFd::from(pipe), OwnedFd::from(full)] {
+            let log = temporary_directory().join(format!("{name}.errors"));
+            let status = run(name, output.into(), File::create(&log).unwrap().into())?;
+            let errors = fs::read_to_string(&log).unwrap();
+            if !status.success() || !errors.is_empty() {
+                return Err(format!("{name} ends with {status}\n{errors}"));
             }
-        });
-    }
-    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
-}
-
-#[test]
-fn every_example_has_an_entry_here() {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(package().join("examples")).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension() == Some(OsStr::new("rs")) {
-            let name = path.file_stem().unwrap();
-            found.push(name.to_str().unwrap().to_owned());
         }
+        Ok(())
+    });
+}
+
+#[test]
+fn every_lesson_says_what_comes_before_it() {
+    for pair in path().windows(2) {
+        let [before, lesson] = pair else {
+            unreachable!()
+        };
+        let expected = format!("//! Comes after `{before}`.");
+        assert!(source(lesson).contains(&expected), "{lesson}: {expected}");
     }
-    let mut expected = [&LESSONS[..], &OTHER_EXAMPLES].concat();
-    expected.sort_unstable();
-    found.sort_unstable();
-    assert_eq!(found, expected, "examples (left), entries (right)");
 }
 
 #[test]
-fn the_readme_lists_the_lessons_in_this_order() {
+fn the_readme_names_the_lessons_in_the_order_of_the_path() {
     let readme = fs::read_to_string(package().join("README.md")).unwrap();
-    let (_, section) = readme.split_once("## Lessons").unwrap();
-    let (section, _) = section.split_once("\n## ").unwrap();
-    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
-    let names = rows.filter_map(|row| row.split(['`', ' ']).next());
-    let names: Vec<&str> = names.filter(|name| *name != "cargo").collect();
-    assert_eq!(names, LESSONS);
+    let mut rest = readme.as_str();
+    for lesson in path() {
+        let Some(at) = rest.find(&lesson) else {
+            panic!("{lesson} is not after the lesson before it");
+        };
+        rest = &rest[at..];
+    }
 }
 
-/// With the two files in `src/epollet/` and a `mod epollet;`, such a lesson builds as it is.
+/// Follows the README: the two files in `src/epollet/`, and one line before the lesson's first `use`.
 #[test]
-fn lessons_that_need_only_the_two_files_build_in_a_new_crate() {
-    const MODULE: &str = "#![allow(unused_imports)]\n\
-        pub mod ffi;\npub mod poll;\npub use ffi::Event;\npub use poll::*;\n";
-    for lesson in LESSONS {
-        let text = fs::read_to_string(package().join(format!("examples/{lesson}.rs"))).unwrap();
-        if NEED_MORE.contains(&lesson) {
+fn a_lesson_that_needs_only_the_two_files_builds_in_a_new_crate() {
+    let readme = fs::read_to_string(package().join("README.md")).unwrap();
+    let module = readme
+        .lines()
+        .find(|line| line.starts_with("mod epollet {"));
+    let module = module.expect("the README's line for a copy");
+    for lesson in with_tools(path()) {
+        if NEED_MORE.contains(&lesson.as_str()) {
             continue;
         }
-        assert!(
-            text.contains("Needs only `ffi.rs` and"),
-            "{lesson}: its header"
-        );
-        let new_crate = temporary_directory().join(lesson);
-        let module = new_crate.join("epollet");
-        fs::create_dir_all(&module).unwrap();
-        fs::write(module.join("mod.rs"), MODULE).unwrap();
+        let src = temporary_directory().join(&lesson).join("src");
+        fs::create_dir_all(src.join("epollet")).unwrap();
         for file in ["ffi.rs", "poll.rs"] {
-            fs::copy(package().join("src").join(file), module.join(file)).unwrap();
+            let copy = src.join("epollet").join(file);
+            fs::copy(package().join("src").join(file), copy).unwrap();
         }
-        let (header, code) = text.split_at(text.find("\nuse ").unwrap());
-        fs::write(
-            new_crate.join("main.rs"),
-            format!("{header}\nmod epollet;\n{code}"),
-        )
-        .unwrap();
-        let output = rustc(&["--emit", "metadata", "main.rs"], &new_crate);
+        let main = source(&lesson).replacen("\nuse ", &format!("\n{module}\nuse "), 1);
+        fs::write(src.join("main.rs"), main).unwrap();
+        let output = rustc(&["--emit", "metadata", "main.rs"], &src);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{lesson}:\n{errors}");
     }
@@ -134,10 +106,9 @@ fn lessons_that_need_only_the_two_files_build_in_a_new_crate() {
 fn one_file_builds_without_a_warning_and_runs_by_itself() {
     let directory = temporary_directory().join("one_file");
     fs::create_dir_all(&directory).unwrap();
-    let (status, file) = run("one_file").unwrap();
-    assert!(status.success(), "{file}");
-    assert!(file.len() < 60_000, "{} bytes", file.len());
-    fs::write(directory.join("main.rs"), file).unwrap();
+    let main = File::create(directory.join("main.rs")).unwrap();
+    let status = run("one_file", main.into(), Stdio::inherit()).unwrap();
+    assert!(status.success(), "{status}");
     let output = rustc(&["main.rs"], &directory);
     assert!(output.status.success(), "{output:?}");
 
@@ -145,14 +116,13 @@ fn one_file_builds_without_a_warning_and_runs_by_itself() {
     // answer is enough here.
     let mut program = Command::new(directory.join("main"));
     let mut program = program.stdout(Stdio::piped()).spawn().unwrap();
-    let lines = BufReader::new(program.stdout.take().unwrap()).lines();
-    let answer = lines
-        .map(Result::unwrap)
-        .find(|line| line.contains(" Event { token: "));
+    let mut lines = BufReader::new(program.stdout.take().unwrap()).lines();
+    let is_first_answer =
+        |line: &str| line.contains(" Event { token: 4, ") && line.ends_with("  request-4");
+    let answered = lines.any(|line| is_first_answer(&line.unwrap()));
     program.kill().unwrap();
     program.wait().unwrap();
-    let answer = answer.unwrap();
-    assert!(answer.ends_with("}  request-4"), "{answer}");
+    assert!(answered);
 }
 
 #[test]
@@ -184,7 +154,10 @@ fn check(lesson: &str) -> Result<(), String> {
     let file = package().join(format!("src/tests/lessons/{lesson}.txt"));
     let expected = fs::read_to_string(&file).map_err(|error| format!("{file:?}: {error}"))?;
     let expected: Vec<&str> = expected.lines().collect();
-    let (status, printed) = run(lesson)?;
+    let log = temporary_directory().join(format!("{lesson}.log"));
+    let output = File::create(&log).unwrap();
+    let status = run(lesson, output.try_clone().unwrap().into(), output.into())?;
+    let printed = fs::read_to_string(&log).unwrap();
     let lines: Vec<&str> = printed.lines().collect();
 
     let wrong = if !status.success() {
@@ -193,8 +166,8 @@ fn check(lesson: &str) -> Result<(), String> {
         format!("prints {} lines", lines.len())
     } else if let Some(line) = lines.iter().find(|line| line.chars().count() > 80) {
         format!("prints a line of {} columns: {line}", line.chars().count())
-    } else if !ends_with_a_sentence(&lines) {
-        "does not end with a paragraph of one sentence".to_owned()
+    } else if !ends_with_a_takeaway(&lines) {
+        "does not end with a paragraph of one sentence, the takeaway".to_owned()
     } else if !lines_match(&expected, &lines) {
         let expected = expected.join("\n");
         format!("does not print what is expected, which is:\n{expected}\n")
@@ -204,39 +177,75 @@ fn check(lesson: &str) -> Result<(), String> {
     Err(format!("{lesson} {wrong}\nIt has printed:\n{printed}"))
 }
 
-/// Runs an example to its end. Returns what it has printed, errors too.
-fn run(example: &str) -> Result<(ExitStatus, String), String> {
+/// Runs an example to its end.
+fn run(example: &str, stdout: Stdio, stderr: Stdio) -> Result<ExitStatus, String> {
     // This test is target/PROFILE/deps/lessons-HASH.
     let this_test = env::current_exe().unwrap();
     let profile = this_test.ancestors().nth(2).unwrap();
     let program = profile.join("examples").join(example);
-    let source = package().join(format!("examples/{example}.rs"));
-    if modified(&program) < modified(&source) {
+    if modified(&program) < modified(&source_file(example)) {
         return Err(format!(
-            "{program:?} is not up to date: cargo build --examples"
+            "{program:?} is not up to date. First: cargo build --examples"
         ));
     }
-    let log = temporary_directory().join(format!("{example}.log"));
-    let output = File::create(&log).unwrap();
-    let mut child = Command::new(&program)
-        .stdin(Stdio::null())
-        .stdout(output.try_clone().unwrap())
-        .stderr(output)
+    let mut child = Command::new(&program);
+    let child = child.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+    let mut child = child
         .spawn()
-        .unwrap();
-
+        .map_err(|error| format!("{program:?}: {error}"))?;
     let start = Instant::now();
-    let status = loop {
+    while start.elapsed() < LIMIT {
         if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        if start.elapsed() > LIMIT {
-            child.kill().unwrap(); // The status says so.
-            break child.wait().unwrap();
+            return Ok(status);
         }
         thread::sleep(Duration::from_millis(10));
-    };
-    Ok((status, fs::read_to_string(&log).unwrap()))
+    }
+    child.kill().unwrap(); // The status says so.
+    Ok(child.wait().unwrap())
+}
+
+/// Checks each of them, three at a time, and fails with all that is wrong.
+fn for_each(names: &[String], check: impl Fn(&str) -> Result<(), String> + Sync) {
+    let check = &check;
+    let mut failures = Vec::new();
+    for group in names.chunks(3) {
+        thread::scope(|scope| {
+            let mut checks = Vec::new();
+            for name in group {
+                checks.push(scope.spawn(move || check(name)));
+            }
+            for check in checks {
+                failures.extend(check.join().unwrap().err());
+            }
+        });
+    }
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+/// The lessons in the order of the path, which is that of their numbers.
+fn path() -> Vec<String> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(package().join("examples")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.starts_with(|first: char| first.is_ascii_digit()) {
+            names.extend(name.strip_suffix(".rs").map(String::from));
+        }
+    }
+    names.sort();
+    names
+}
+
+fn with_tools(mut names: Vec<String>) -> Vec<String> {
+    names.extend(TOOLS.map(String::from));
+    names
+}
+
+fn source_file(example: &str) -> PathBuf {
+    package().join(format!("examples/{example}.rs"))
+}
+
+fn source(example: &str) -> String {
+    fs::read_to_string(source_file(example)).unwrap()
 }
 
 /// Returns `None` if there is no such file.
@@ -263,9 +272,10 @@ fn temporary_directory() -> &'static Path {
 }
 
 /// Checks the last paragraph, which is the one-sentence takeaway.
-fn ends_with_a_sentence(lines: &[&str]) -> bool {
+fn ends_with_a_takeaway(lines: &[&str]) -> bool {
     match lines {
-        [.., "", last] | [.., "", _, last] => last.ends_with('.'),
+        [.., "", only] => only.starts_with("Takeaway: ") && only.ends_with('.'),
+        [.., "", first, last] => first.starts_with("Takeaway: ") && last.ends_with('.'),
         _ => false,
     }
 }
