@@ -62,32 +62,12 @@ fn each_bit_has_the_number_of_the_kernel_and_is_printed_by_name() {
 }
 
 #[test]
-fn interest_is_a_set_of_bits_printed_by_name() {
+fn interest_is_a_set_of_bits() {
     let interest = Interest::READABLE | Interest::WRITABLE | Interest::EDGE;
     assert_eq!(interest.bits(), EPOLLIN | EPOLLRDHUP | EPOLLOUT | EPOLLET);
-    assert_eq!(
-        format!("{interest:?}"),
-        "EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET"
-    );
-    assert_eq!(
-        Interest::READABLE | EPOLLOUT | EPOLLET,
-        interest,
-        "raw bits, too"
-    );
-    assert_eq!(
-        interest | Interest::EDGE,
-        interest,
-        "a set has no bit twice"
-    );
+    assert_eq!(interest | Interest::EDGE, interest, "no bit is in it twice");
     let others = Interest::PRIORITY | Interest::ONESHOT | EPOLLEXCLUSIVE;
-    assert_eq!(
-        others,
-        Interest::from(EPOLLPRI | EPOLLONESHOT | EPOLLEXCLUSIVE)
-    );
-    assert_eq!(
-        format!("{others:?}"),
-        "EPOLLPRI | EPOLLEXCLUSIVE | EPOLLONESHOT"
-    );
+    assert_eq!(others.bits(), EPOLLPRI | EPOLLONESHOT | EPOLLEXCLUSIVE);
 }
 
 /// In the order readable, writable, priority, error, read closed, write closed.

@@ -74,8 +74,7 @@ fn run(addr: impl ToSocketAddrs) -> Result<HashSet<usize>> {
         let mut events = Vec::with_capacity(10);
         poll.poll(&mut events, None)?;
         if events.is_empty() {
-            println!("nothing is ready");
-            continue;
+            return Err(io::ErrorKind::TimedOut.into());
         }
         handled_events += handle_events(&events, &mut streams, &mut handled_ids)?;
     }

@@ -136,7 +136,7 @@ const RULES: [(&str, &str, &str); 57] = [
     (
         "a one-shot report disables",
         "registration.interest &= MODES;",
-        "registration.interest &= -1;",
+        "registration.interest &= u32::MAX;",
     ),
     (
         "a one-shot report disables EPOLLERR and EPOLLHUP too",
