@@ -27,13 +27,13 @@ stop_server() {
     wait "$server" || true
 }
 
-# request STATUS TEXT COMMAND...: three requests to the server. The exit code and what is printed are
-# as given, and strace has seen few calls.
+# request STATUS TEXT STRACE...: the program makes three requests to the server, perhaps under strace.
+# Its exit code has to be STATUS, and it has to print TEXT.
 request() {
-    local wanted=$1 text=$2 status=0 calls
+    local wanted=$1 text=$2 status=0
     shift 2
-    timeout 20 "$@" target/debug/epollet "$address" 300 200 100 >"$work/log-of-program" 2>&1 || status=$?
-    expect "$work/log-of-program" "$text"
+    timeout 8 "$@" target/debug/epollet "$address" 300 200 100 >"$work/program.log" 2>&1 || status=$?
+    expect "$work/program.log" "$text"
     [ "$status" -eq "$wanted" ] || fail "exit code $status"
 }
 
@@ -50,21 +50,9 @@ in_a_network() {
     unshare --net sh -c 'ip link set lo up && exec "$@"' - "$@"
 }
 
-# The program alone, with 8 to 20 descriptors, which it shares with the server that it starts: it ends
-# with the answers, or with what to do. And without a network.
-alone() {
-    local limit log status=0
+without_a_network() {
+    local status=0
     build
-    for limit in 1024 {8..20}; do
-        in_a_network sh -c "ulimit -n $limit && exec timeout 20 target/debug/epollet" \
-            >"$work/alone-$limit" 2>&1 &
-    done
-    wait
-    for log in "$work"/alone-*; do
-        grep -qE '^5 of 5 answered|ulimit -n' "$log" || fail "${log##*/}: $(cat "$log")"
-    done
-    expect "$work/alone-1024" "started a delay server"
-    expect "$work/alone-1024" "5 of 5 answered"
     unshare --net target/debug/epollet >"$work/offline" 2>&1 || status=$?
     [ "$status" -eq 1 ] || fail "exit code $status"
     expect "$work/offline" "ip link set lo up"
@@ -120,9 +108,9 @@ epoll_ctl:error=ENOSPC:when=2 1 error: No space left on device
 FAULTS
     status=0
     in_a_network strace -f -o "$work/calls" -e inject=clone3:error=EAGAIN target/debug/epollet \
-        >"$work/log-of-program" 2>&1 || status=$?
+        >"$work/program.log" 2>&1 || status=$?
     [ "$status" -eq 1 ] || fail "exit code $status"
-    expect "$work/log-of-program" "ulimit -u"
+    expect "$work/program.log" "ulimit -u"
     stop_server
     # In the server: a client that fails does not fail the others.
     while read -r fault status text; do
