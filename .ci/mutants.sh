@@ -1,5 +1,4 @@
-# Sourced by .ci/run: cargo-mutants changes one expression of ffi.rs or poll.rs at a time. For each
-# change a test has to fail.
+# Sourced by .ci/run: cargo-mutants changes one expression at a time. For each change a test has to fail.
 
 mutants() {
     command -v cargo-mutants || cargo install --debug --locked cargo-mutants

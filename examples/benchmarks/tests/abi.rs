@@ -7,10 +7,11 @@
 use epollet::ffi::{self, Event};
 use libc::epoll_event;
 
-/// Asserts that each name has the same value in both, and returns the names.
+/// Asserts that each name has the same value in both, and returns the names. The libc crate has all
+/// of them as `c_int`.
 macro_rules! same {
     ($($name:ident)*) => {{
-        $(assert_eq!(ffi::$name, libc::$name, stringify!($name));)*
+        $(assert_eq!(ffi::$name as u32, libc::$name as u32, stringify!($name));)*
         [$(stringify!($name)),*]
     }};
 }
