@@ -188,13 +188,13 @@ impl Visitor {
         let ready = queue.ready_list.iter().map(|key| {
             let mut list = queue.interest_list.iter();
             let row = list.find(|row| row.key == *key);
+            let (token, interest) = row.map_or((0, 0), |row| (row.token, row.interest));
+            let is_ready = interest & self.bench.ready(key.file) != 0;
             object(&[
                 ("fd", key.fd.to_string()),
                 ("name", optional(self.name(*key).as_deref())),
-                (
-                    "token",
-                    row.map_or("null".into(), |row| row.token.to_string()),
-                ),
+                ("token", token.to_string()),
+                ("is_ready", is_ready.to_string()),
             ])
         });
         object(&[
