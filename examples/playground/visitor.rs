@@ -44,7 +44,7 @@ impl Visitor {
                 let scene = number.parse().ok().filter(|scene| *scene < SCENES.len());
                 let scene = scene.ok_or("There is no such scene.")?;
                 let mut new = Visitor::new()?;
-                let mut states = vec![new.state()];
+                let mut states = vec![new.state_before(1)];
                 states.extend(new.start(scene, 0)?);
                 *self = new;
                 Ok(states)
@@ -87,9 +87,10 @@ impl Visitor {
             unanswerable: false,
         });
         let mut states = Vec::new();
-        for line in SCENES[scene].rounds[round].script {
+        let script = SCENES[scene].rounds[round].script;
+        for (index, line) in script.iter().enumerate() {
             self.bench.act(Action::parse(line)?)?;
-            states.push(self.state());
+            states.push(self.state_before(script.len() - 1 - index));
         }
         if states.is_empty() {
             states.push(self.state()); // the same step, with the new question
@@ -99,6 +100,11 @@ impl Visitor {
 
     /// The bench after its last step.
     pub fn state(&self) -> String {
+        self.state_before(0)
+    }
+
+    /// The same, if so many steps follow at once.
+    fn state_before(&self, more: usize) -> String {
         let Bench {
             steps, difference, ..
         } = &self.bench;
@@ -106,6 +112,7 @@ impl Visitor {
         let queues = 0..self.bench.queues.len();
         object(&[
             ("step", steps.len().to_string()),
+            ("more", (more > 0).to_string()),
             ("calls", array(last.calls.iter().map(|call| string(call)))),
             ("report", self.report(&last.action, last.report.as_ref())),
             (

@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, fs, process, thread};
 
@@ -24,7 +25,7 @@ impl Playground {
     pub fn start(under_strace: bool) -> Playground {
         let package = concat!(env!("CARGO_MANIFEST_DIR"), "/../../..");
         let program = format!("{package}/target/debug/examples/playground");
-        let log = env::temp_dir().join(format!("playground-{}.strace", process::id()));
+        let log = temporary("strace");
         let mut command = if under_strace {
             let mut command = Command::new("strace");
             command.arg("-o").arg(&log).arg(program);
@@ -80,7 +81,7 @@ pub struct Browser {
 impl Browser {
     /// Starts a browser with an empty profile that knows only this machine.
     pub fn start() -> Browser {
-        let profile = env::temp_dir().join(format!("playground-profile-{}", process::id()));
+        let profile = temporary("profile");
         let mut driver = Command::new("chromedriver")
             .arg("--port=0")
             .stdout(Stdio::piped())
@@ -259,6 +260,13 @@ pub fn exchange(address: &str, method: &str, path: &str, body: &str) -> io::Resu
         .take(length.unwrap_or(u64::MAX))
         .read_to_string(&mut body)?;
     Ok(body)
+}
+
+/// Returns a path for this use alone.
+fn temporary(name: &str) -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    env::temp_dir().join(format!("playground-{}-{count}-{name}", process::id()))
 }
 
 /// Reads what a process prints until a line contains this.
