@@ -231,7 +231,7 @@ impl Bench {
 
         // The kernel refuses a circle of queues. The model knows none.
         let refused = self.is_itself(key) || name == "ADD" && self.is_circle(key);
-        let kernel = result.as_ref().map(|()| ()).map_err(io::Error::kind);
+        let kernel = result.as_ref().copied().map_err(io::Error::kind);
         let model = match (refused, event) {
             (true, _) => Err(kernel.err().unwrap_or(ErrorKind::InvalidInput)),
             (false, Some((token, bits))) if name == "ADD" => self.model.register(key, token, bits),

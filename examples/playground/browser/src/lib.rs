@@ -37,7 +37,7 @@ impl Playground {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the playground");
-        let line = first_line(&mut process, "http://");
+        let line = first_line(&mut process, "http://").expect("an address");
         let address = line.split("http://").nth(1).unwrap();
         let address = address.split('/').next().unwrap().to_owned();
         Playground {
@@ -82,14 +82,9 @@ impl Browser {
     /// Starts a browser with an empty profile that knows only this machine.
     pub fn start() -> Browser {
         let profile = temporary("profile");
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("chromedriver: apt-get install chromium-driver");
-        let line = first_line(&mut driver, "successfully on port ");
-        let port = line.rsplit("on port ").next().unwrap();
-        let port: u16 = port.trim_end_matches('.').parse().expect("a port");
+        let (driver, port) = (0..5)
+            .find_map(|_| start_driver())
+            .expect("chromedriver starts");
         let mut browser = Browser {
             driver,
             address: format!("127.0.0.1:{port}"),
@@ -249,10 +244,11 @@ pub fn exchange(address: &str, method: &str, path: &str, body: &str) -> io::Resu
         if reader.read_line(&mut line)? == 0 || line == "\r\n" {
             break;
         }
-        if let Some((name, value)) = line.split_once(':') {
-            if name.eq_ignore_ascii_case("content-length") {
+        match line.split_once(':') {
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
                 length = value.trim().parse().ok();
             }
+            _ => {}
         }
     }
     let mut body = String::new();
@@ -269,9 +265,27 @@ fn temporary(name: &str) -> PathBuf {
     env::temp_dir().join(format!("playground-{}-{count}-{name}", process::id()))
 }
 
+/// It binds a port that the kernel picks for IPv4, and then the same for IPv6. That can fail.
+fn start_driver() -> Option<(Child, u16)> {
+    let mut driver = Command::new("chromedriver");
+    driver.arg("--port=0").stdout(Stdio::piped());
+    let mut driver = driver
+        .spawn()
+        .expect("chromedriver: apt-get install chromium-driver");
+    let line = first_line(&mut driver, "successfully on port ");
+    let port = line.as_ref().and_then(|line| line.rsplit(' ').next());
+    match port.and_then(|port| port.trim_end_matches('.').parse().ok()) {
+        Some(port) => Some((driver, port)),
+        None => {
+            let _ = driver.wait();
+            None
+        }
+    }
+}
+
 /// Reads what a process prints until a line contains this.
-fn first_line(process: &mut Child, wanted: &str) -> String {
+fn first_line(process: &mut Child, wanted: &str) -> Option<String> {
     let lines = BufReader::new(process.stdout.take().unwrap()).lines();
     let mut lines = lines.map_while(Result::ok);
-    lines.find(|line| line.contains(wanted)).expect(wanted)
+    lines.find(|line| line.contains(wanted))
 }

@@ -308,6 +308,23 @@ fn a_refused_action_and_a_lost_connection_are_shown() {
     assert!(browser.text("#problem").contains("There is no connection"));
 }
 
+/// The kernel and the model never differ, so this state is made up.
+#[test]
+fn a_difference_is_loud() {
+    let (_playground, browser) = open();
+    browser.run(
+        "states.push({ ...now(), step: 2, difference: 'the report: the kernel has X, the model Y' });
+         seen = 1;
+         show();",
+    );
+    let text = browser.text("#agreement");
+    assert!(
+        text.contains("differ after 2 steps: the report: the kernel has X"),
+        "{text}"
+    );
+    assert!(browser.text("[role=alert]").contains("differ"));
+}
+
 /// No line of the page is wider than the window, in none of the sizes.
 #[test]
 fn the_page_fits_its_window() {
