@@ -18,6 +18,7 @@ mod exclusive;
 mod guide;
 mod model;
 mod pipes;
+mod playground;
 mod poll;
 mod readiness;
 mod ready_list;

@@ -1,0 +1,381 @@
+//! Drives the page in Chromium. What it shows is compared with what strace has seen.
+//!
+//! ```sh
+//! cargo build --example playground
+//! cargo test --manifest-path examples/playground/browser/Cargo.toml
+//! ```
+//!
+//! With `PICTURES=FOLDER` it also takes pictures of the page, in two sizes, light and dark.
+
+use browser::{Browser, Playground, exchange};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::{env, fs, thread, time::Duration};
+
+/// The six scenes: how many questions each has.
+const QUESTIONS: [usize; 6] = [3, 3, 3, 3, 3, 3];
+
+fn open() -> (Playground, Browser) {
+    start(Playground::start(false))
+}
+
+fn start(playground: Playground) -> (Playground, Browser) {
+    let browser = Browser::start();
+    browser.look(1280, 800, false);
+    browser.open(&format!("http://{}/", playground.address));
+    browser.wait("states.length === 1");
+    (playground, browser)
+}
+
+#[test]
+fn in_each_scene_the_page_shows_what_the_kernel_returned() {
+    let (playground, browser) = start(Playground::start(true));
+    for (scene, questions) in QUESTIONS.into_iter().enumerate() {
+        browser.click(&format!("#scene-{scene}"));
+        let mut reports = Vec::new();
+        for question in 0..questions {
+            let ready = format!(
+                "now().scene?.number === {scene} && now().scene.round === {question} \
+                 && !now().scene.answered && !now().more"
+            );
+            browser.wait(&ready);
+            assert_eq!(browser.text("#answer"), "The answer comes after the poll.");
+            browser.click("#ask");
+            browser.wait("now().scene.answered");
+            assert!(browser.text("#answer").starts_with("The kernel reported "));
+            let queue = browser.run("return now().report.queue");
+            let card = format!("#card-{} .report", queue.as_str().unwrap());
+            reports.push(browser.text(&card));
+            if question + 1 < questions {
+                browser.click("#next");
+            }
+        }
+        assert_eq!(browser.text("#agreement"), agreement(&browser));
+        let calls = history(&browser);
+        let traced = traced(&playground);
+        let polls = compare(&calls, &traced);
+        let expected: Vec<String> = polls.iter().map(|poll| shown(poll)).collect();
+        assert_eq!(
+            reports, expected,
+            "scene {scene}: the page (left), strace (right)"
+        );
+        assert_eq!(polls.len(), questions);
+    }
+    assert_eq!(browser.complaints(), [""; 0]);
+}
+
+/// What the page says if the kernel and the model agree.
+fn agreement(browser: &Browser) -> String {
+    let steps = browser.run("return now().step");
+    format!("Kernel and model agree after {steps} steps")
+}
+
+/// The system calls that the page shows.
+fn history(browser: &Browser) -> Vec<String> {
+    let lines = browser.run(
+        "return [...document.querySelectorAll('#history .call')].map((call) => call.innerText.trim())",
+    );
+    let lines = lines.as_array().unwrap().iter();
+    lines
+        .map(|line| line.as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// What strace has written so far. It aligns the results with spaces.
+fn traced(playground: &Playground) -> Vec<String> {
+    let log = fs::read_to_string(playground.log.as_ref().unwrap()).unwrap();
+    let unaligned = |line: &str| match line.rsplit_once(" = ") {
+        Some((call, result)) => format!("{} = {result}", call.trim_end()),
+        None => line.to_owned(),
+    };
+    log.lines().map(unaligned).collect()
+}
+
+/// Each call of the page was made, in this order: the last calls of the log, between others.
+/// Returns the polls of the bench.
+fn compare(calls: &[String], traced: &[String]) -> Vec<String> {
+    let mut rest = traced;
+    // The bench begins with its first call.
+    let begin = traced.iter().rposition(|line| *line == calls[0]);
+    rest = &rest[begin.unwrap_or_else(|| panic!("strace has not seen {}", calls[0]))..];
+    for call in calls {
+        let made = rest.iter().position(|line| same(call, line));
+        let made = made.unwrap_or_else(|| panic!("strace has not seen {call}, in this order"));
+        rest = &rest[made + 1..];
+    }
+    calls
+        .iter()
+        .filter(|call| call.starts_with("epoll_wait("))
+        .cloned()
+        .collect()
+}
+
+/// `EPOLL_CTL_DEL` has a pointer that the kernel ignores. The page shows `...` for it.
+fn same(shown: &str, traced: &str) -> bool {
+    match shown.split_once("...") {
+        Some((start, end)) => traced.starts_with(start) && traced.ends_with(end),
+        None => shown == traced,
+    }
+}
+
+/// How the page shows the events of a poll in strace's form:
+/// `epoll_wait(8, [{events=EPOLLIN, data={u32=1, u64=1}}], 8, 0) = 1`.
+fn shown(poll: &str) -> String {
+    let events: Vec<String> = poll
+        .split("{events=")
+        .skip(1)
+        .map(|event| {
+            let (bits, rest) = event.split_once(", data={u32=").unwrap();
+            let token = rest.split(',').next().unwrap();
+            format!("{token}\n{}", bits.replace('|', " | "))
+        })
+        .collect();
+    if events.is_empty() {
+        "nothing".into()
+    } else {
+        events.join("\n")
+    }
+}
+
+#[test]
+fn a_prediction_is_compared_with_the_report() {
+    let (_playground, browser) = open();
+    browser.click("#scene-0");
+    browser.wait("now().scene && !now().more");
+    browser.click("#guess-2");
+    browser.click("#guess-1");
+    browser.click("#ask");
+    browser.wait("now().scene.answered");
+    assert_eq!(
+        browser.text(".verdict"),
+        "Right: the kernel reported tokens 1, 2."
+    );
+    browser.click("#next");
+    browser.wait("now().scene.round === 1");
+    browser.click("#guess-nothing");
+    browser.click("#ask");
+    browser.wait("now().scene.answered");
+    let verdict = "You predicted nothing. The kernel reported token 1.";
+    assert_eq!(browser.text(".verdict"), verdict);
+}
+
+/// Tab reaches everything, and Enter and Space press it.
+#[test]
+fn the_keyboard_is_enough() {
+    const TAB: char = '\u{e004}';
+    const ENTER: char = '\u{e007}';
+    const UP: char = '\u{e013}';
+    let (_playground, browser) = open();
+    let go = |id: &str| {
+        for _ in 0..60 {
+            if browser.run("return document.activeElement.id") == json!(id) {
+                return;
+            }
+            browser.press(&TAB.to_string());
+        }
+        panic!("Tab does not reach {id}");
+    };
+    let press = |id: &str, then: &str| {
+        go(id);
+        browser.press(&ENTER.to_string());
+        browser.wait(then);
+        let focus = browser.run("return document.activeElement.id");
+        assert_eq!(focus, json!(id), "the focus has moved");
+    };
+    press("add-stream", "now().sources.length === 2");
+    press("register", "now().queues[0].interest.length === 1");
+    press("source-s1_peer", "chosen === 's1_peer'");
+    press("do-write-1", "now().sources[0].unread === 1");
+    press("poll-q1", "now().report?.events.length === 1");
+    go("step-4");
+    browser.press(&UP.to_string());
+    browser.wait("seen === 3");
+    assert_eq!(
+        browser.run("return document.activeElement.id"),
+        json!("step-3")
+    );
+    go("now");
+    browser.press(&ENTER.to_string());
+    browser.wait("isNow()");
+}
+
+/// What a screen reader finds: each control has a name.
+#[test]
+fn every_control_has_a_name() {
+    let (_playground, browser) = open();
+    browser.click("#scene-4");
+    browser.wait("now().scene && !now().more");
+    let tree = browser.tool("Accessibility.getFullAXTree", json!({}));
+    let mut controls = 0;
+    for node in tree["nodes"].as_array().unwrap() {
+        let role = node["role"]["value"].as_str().unwrap_or_default();
+        if ["button", "checkbox", "spinbutton", "combobox", "table"].contains(&role) {
+            let name = node["name"]["value"].as_str().unwrap_or_default();
+            assert!(!name.is_empty(), "{node}");
+            controls += 1;
+        }
+    }
+    assert!(controls > 30, "{controls} controls");
+}
+
+#[test]
+fn going_back_shows_the_lists_as_they_were() {
+    let (_playground, browser) = open();
+    browser.click("#scene-0");
+    browser.wait("now().scene && !now().more");
+    let before = browser.text("#queues");
+    browser.click("#ask");
+    browser.wait("now().scene.answered");
+    let after = browser.text("#queues");
+    assert_ne!(before, after);
+    browser.click("#step-6");
+    assert_eq!(browser.text("#queues"), before);
+    assert_eq!(
+        browser.text("#past-text"),
+        "The lists as they were after step 7 of 8."
+    );
+    assert_eq!(browser.run("return $('poll-q1').disabled"), json!(true));
+    browser.click("#now");
+    assert_eq!(browser.text("#queues"), after);
+}
+
+#[test]
+fn the_page_shows_the_program_and_loads_nothing_from_elsewhere() {
+    let (playground, browser) = open();
+    browser.click("#scene-2");
+    browser.wait("now().scene && !now().more");
+    browser.click("#take");
+    browser.wait("$('program').open");
+    let id = browser.run("return id");
+    let path = format!("/bench/{}", id.as_str().unwrap());
+    let program = exchange(&playground.address, "GET", &path, "").unwrap();
+    assert!(program.contains("EPOLLONESHOT"), "{program}");
+    assert_eq!(
+        browser.run("return $('program-text').textContent"),
+        json!(program)
+    );
+    browser.click("#close");
+    let loaded = browser
+        .run("return performance.getEntriesByType('resource').map((it) => new URL(it.name).host)");
+    let own = Value::from(playground.address.as_str());
+    assert!(
+        loaded.as_array().unwrap().iter().all(|host| *host == own),
+        "{loaded}"
+    );
+    // Even if it wanted to.
+    let script = "return fetch('http://127.0.0.1:9/').then(() => 'loaded', () => 'refused')";
+    assert_eq!(browser.run(script), json!("refused"));
+    let complaints = browser.complaints();
+    assert!(
+        complaints
+            .iter()
+            .all(|it| it.contains("Content Security Policy")),
+        "{complaints:?}"
+    );
+}
+
+#[test]
+fn a_refused_action_and_a_lost_connection_are_shown() {
+    let (playground, browser) = open();
+    for _ in 0..6 {
+        browser.click("#add-stream");
+    }
+    browser.wait("now().sources.length === 12");
+    browser.click("#add-stream");
+    browser.wait("!$('problem').hidden");
+    assert!(browser.text("#problem").contains("room for 12 descriptors"));
+    let descriptors = || {
+        fs::read_dir(format!("/proc/{}/fd", playground.pid()))
+            .unwrap()
+            .count()
+    };
+    let with_bench = descriptors();
+    browser.open("about:blank");
+    for _ in 0..400 {
+        if descriptors() + 12 < with_bench {
+            break;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert!(
+        descriptors() + 12 < with_bench,
+        "the bench ends with the page"
+    );
+    browser.open(&format!("http://{}/", playground.address));
+    browser.wait("states.length === 1 && now().sources.length === 0");
+    drop(playground);
+    browser.wait("!$('problem').hidden");
+    assert!(browser.text("#problem").contains("There is no connection"));
+}
+
+/// The kernel and the model never differ, so this state is made up.
+#[test]
+fn a_difference_is_loud() {
+    let (_playground, browser) = open();
+    browser.run(
+        "states.push({ ...now(), step: 2, difference: 'the report: the kernel has X, the model Y' });
+         seen = 1;
+         show();",
+    );
+    let text = browser.text("#agreement");
+    assert!(
+        text.contains("differ after 2 steps: the report: the kernel has X"),
+        "{text}"
+    );
+    assert!(browser.text("[role=alert]").contains("differ"));
+}
+
+/// No line of the page is wider than the window, in none of the sizes.
+#[test]
+fn the_page_fits_its_window() {
+    let (_playground, browser) = open();
+    for scene in 0..QUESTIONS.len() {
+        browser.look(1280, 800, false);
+        browser.click(&format!("#scene-{scene}"));
+        browser.wait(&format!("now().scene?.number === {scene} && !now().more"));
+        for width in [1280, 900, 700, 400, 320] {
+            browser.look(width, 800, false);
+            let wide = browser.run("return document.documentElement.scrollWidth");
+            assert!(
+                wide.as_u64().unwrap() <= u64::from(width),
+                "scene {scene}: {wide} of {width}"
+            );
+        }
+    }
+}
+
+#[test]
+fn pictures() {
+    let Some(folder) = env::var_os("PICTURES") else {
+        return;
+    };
+    let (_playground, browser) = open();
+    let take = |name: &str| {
+        for (width, height) in [(1280, 800), (400, 800)] {
+            for dark in [false, true] {
+                browser.look(width, height, dark);
+                browser.run("scrollTo(0, 0)");
+                let scheme = if dark { "dark" } else { "light" };
+                let file = format!("{name}-{width}-{scheme}.b64");
+                fs::write(Path::new(&folder).join(file), browser.picture()).unwrap();
+            }
+        }
+        browser.look(1280, 800, false);
+    };
+    take("start");
+    for scene in [0, 3, 4] {
+        browser.click(&format!("#scene-{scene}"));
+        browser.wait(&format!("now().scene?.number === {scene} && !now().more"));
+        take(&format!("scene{scene}-before"));
+        browser.run("document.querySelector('#guess input').click()");
+        browser.click("#ask");
+        browser.wait("now().scene.answered");
+        take(&format!("scene{scene}-after"));
+    }
+    browser.click("#step-4");
+    take("back");
+    browser.click("#now");
+    browser.click("#take");
+    browser.wait("$('program').open");
+    take("program");
+}

@@ -1,0 +1,74 @@
+//! The playground: epoll on a page, with real kernel objects.
+//!
+//! ```sh
+//! cargo run --example playground
+//! ```
+//!
+//! Open the address that it prints. On the page, sources are registered, written, read and polled.
+//! These are system calls of this program. The page shows the kernel's interest list and, from
+//! the executable model of epoll in `examples/model`, the ready list, which the kernel does not
+//! show. After each step, the program compares the kernel with the model.
+//!
+//! The program is itself built on the queue: `server.rs`.
+
+use server::Server;
+use std::env;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+mod action;
+mod bench;
+mod http;
+mod scenes;
+mod server;
+mod take_away;
+mod visitor;
+
+use epollet::ffi; // for the model
+#[path = "../model/mod.rs"]
+mod model;
+
+const USAGE: &str = "\
+Usage: cargo run --example playground [-- ADDRESS:PORT]
+
+Serves the playground on 127.0.0.1, on a port that the kernel picks, or on
+ADDRESS:PORT. Ctrl-C ends it.
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let address = match &arguments[..] {
+        [] => "127.0.0.1:0",
+        [help] if help == "--help" || help == "-h" => {
+            let _ = io::stdout().write_all(USAGE.as_bytes());
+            return ExitCode::SUCCESS;
+        }
+        [address] if is_address(address) => address,
+        _ => {
+            eprintln!("playground: one argument is possible, ADDRESS:PORT. See --help.");
+            return ExitCode::from(2);
+        }
+    };
+    let result = Server::bind(address).and_then(|server| {
+        let text = format!(
+            "Open http://{}/ in a browser. Ctrl-C ends.\n",
+            server.local_addr()?
+        );
+        let _ = io::stdout().write_all(text.as_bytes());
+        server.run()
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("playground: cannot serve on {address}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn is_address(text: &str) -> bool {
+    let port = text
+        .rsplit_once(':')
+        .map(|(host, port)| (host.is_empty(), port.parse::<u16>()));
+    matches!(port, Some((false, Ok(_))))
+}

@@ -1,0 +1,181 @@
+//! Writes what was done on a bench as a Rust program on the two files.
+
+use super::action::Action;
+use super::bench::Step;
+use epollet::Interest;
+
+/// The program compiles without a warning, and each of its polls prints what the bench's did.
+pub fn program(steps: &[Step]) -> String {
+    let mut body = String::new();
+    for (index, step) in steps.iter().enumerate() {
+        body += &statement(step, &steps[index + 1..]);
+    }
+    let has = |word: &str| body.contains(word);
+    let mut uses = String::new();
+    let bits = [
+        "EPOLLET",
+        "EPOLLIN",
+        "EPOLLONESHOT",
+        "EPOLLOUT",
+        "EPOLLRDHUP",
+    ];
+    let bits: Vec<&str> = bits.into_iter().filter(|name| has(name)).collect();
+    uses += &match bits[..] {
+        [] => String::new(),
+        [name] => format!("use ffi::{name};\n"),
+        _ => format!("use ffi::{{{}}};\n", bits.join(", ")),
+    };
+    let polls = has("report(");
+    uses += if polls {
+        "use poll::{Events, Poll};\n"
+    } else {
+        "use poll::Poll;\n"
+    };
+    if has("eventfd()") {
+        uses += "use std::fs::File;\n";
+    }
+    let traits = [("Read", ".read("), ("Write", ".write")];
+    let traits = traits
+        .iter()
+        .filter(|(_, call)| has(call))
+        .map(|(name, _)| *name);
+    let io = ["self"].into_iter().chain(traits).collect::<Vec<_>>();
+    uses += &match io[..] {
+        [_] => String::from("use std::io;\n"),
+        _ => format!("use std::io::{{{}}};\n", io.join(", ")),
+    };
+    if has("Shutdown::") {
+        uses += "use std::net::Shutdown;\n";
+    }
+    if has("eventfd()") {
+        uses += "use std::os::fd::FromRawFd;\n";
+    }
+    if has("stream_pair()") {
+        uses += "use std::os::unix::net::UnixStream;\n";
+    }
+    if polls {
+        uses += "use std::time::Duration;\n";
+    }
+    let mut program =
+        format!("{HEAD}{uses}\nfn main() -> io::Result<()> {{\n{body}    Ok(())\n}}\n");
+    for (name, function) in [
+        ("report(", REPORT),
+        ("stream_pair()", STREAM),
+        ("eventfd()", EVENTFD),
+    ] {
+        if has(name) {
+            program += function;
+        }
+    }
+    program
+}
+
+fn statement(step: &Step, later: &[Step]) -> String {
+    // A variable that nothing uses has a name that begins with `_`.
+    let new = |index: usize| {
+        let name = &step.made[index];
+        let used = later
+            .iter()
+            .any(|step| step.action.names().contains(&name.as_str()));
+        if used {
+            name.clone()
+        } else {
+            format!("_{name}")
+        }
+    };
+    let (call, ends) = match &step.action {
+        Action::Queue => {
+            let name = &step.made[0];
+            let mut actions = later.iter().map(|step| &step.action);
+            let polled = actions.any(|it| matches!(it, Action::Poll(queue, _) if queue == name));
+            let mutable = if polled { "mut " } else { "" };
+            (format!("let {mutable}{} = Poll::new()", new(0)), "?")
+        }
+        Action::Stream => (format!("let ({}, {}) = stream_pair()", new(0), new(1)), "?"),
+        Action::Eventfd => (format!("let {} = eventfd()", new(0)), ""),
+        Action::Duplicate(name) => (format!("let {} = {name}.try_clone()", new(0)), "?"),
+        Action::Close(name) => (format!("drop({name})"), ""),
+        Action::Register(queue, source, token, bits) => {
+            let bits = interest(*bits);
+            (
+                format!("{queue}.registry().register(&{source}, {token}, {bits})"),
+                "?",
+            )
+        }
+        Action::Reregister(queue, source, token, bits) => {
+            let bits = interest(*bits);
+            (
+                format!("{queue}.registry().reregister(&{source}, {token}, {bits})"),
+                "?",
+            )
+        }
+        Action::Deregister(queue, source) => {
+            (format!("{queue}.registry().deregister(&{source})"), "?")
+        }
+        Action::Write(name, number) if name.starts_with('e') => (
+            format!("(&{name}).write_all(&{number}_u64.to_ne_bytes())"),
+            "?",
+        ),
+        Action::Write(name, count) => (
+            format!("(&{name}).write_all(b\"{}\")", "x".repeat(*count)),
+            "?",
+        ),
+        Action::Read(name, _) if name.starts_with('e') => {
+            (format!("(&{name}).read(&mut [0; 8])"), "?")
+        }
+        Action::Read(name, count) => (format!("(&{name}).read(&mut [0; {count}])"), "?"),
+        Action::Shutdown(name) => (format!("{name}.shutdown(Shutdown::Write)"), "?"),
+        Action::Poll(queue, capacity) => (format!("report(&mut {queue}, {capacity})"), "?"),
+    };
+    match step.calls.last().and_then(|call| call.split_once(" = -1 ")) {
+        Some((_, error)) => format!("    assert!({call}.is_err()); // {error}\n"),
+        None => format!("    {call}{ends};\n"),
+    }
+}
+
+fn interest(bits: u32) -> String {
+    match bits {
+        0 => "0_u32".into(),
+        _ => format!("{:?}", Interest::from(bits)),
+    }
+}
+
+const HEAD: &str = "\
+//! Made on the playground of epollet. To run it:
+//!
+//!     cargo new taken && cd taken
+//!     cp EPOLLET/src/ffi.rs EPOLLET/src/poll.rs src    # EPOLLET: its folder
+//!     cargo run                                        # with this file as src/main.rs
+
+mod ffi;
+mod poll;
+
+";
+
+const REPORT: &str = "
+fn report(queue: &mut Poll, capacity: usize) -> io::Result<()> {
+    let mut events = Events::with_capacity(capacity);
+    queue.poll(&mut events, Some(Duration::ZERO))?;
+    println!(\"{events:?}\");
+    Ok(())
+}
+";
+
+const STREAM: &str = "
+fn stream_pair() -> io::Result<(UnixStream, UnixStream)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    theirs.set_nonblocking(true)?;
+    Ok((ours, theirs))
+}
+";
+
+const EVENTFD: &str = "
+fn eventfd() -> File {
+    // SAFETY: the call takes no pointer.
+    let fd = unsafe { ffi::eventfd(0, ffi::EFD_CLOEXEC | ffi::EFD_NONBLOCK) };
+    assert_ne!(fd, -1, \"{}\", io::Error::last_os_error());
+    // SAFETY: the descriptor is new, so nothing else owns it.
+    unsafe { File::from_raw_fd(fd) }
+}
+";

@@ -1,0 +1,151 @@
+//! The bench of the playground and its scenes, without a server and a browser.
+//!
+//! ```sh
+//! EPOLLET_STEPS=1000000 EPOLLET_SEED=7 cargo test --release --lib playground -- --nocapture
+//! ```
+//!
+//! `playground_process.rs` tests the server, `examples/playground/browser` the page.
+
+#![allow(dead_code)] // Some parts are only used by the server.
+
+#[path = "../../examples/playground/action.rs"]
+mod action;
+#[path = "../../examples/playground/bench.rs"]
+mod bench;
+#[path = "../../examples/model/mod.rs"]
+mod model;
+#[path = "playground_random.rs"]
+mod random;
+#[path = "../../examples/playground/scenes.rs"]
+mod scenes;
+#[path = "../../examples/playground/visitor.rs"]
+mod visitor;
+
+use action::Action;
+use epollet::ffi; // for the model
+use random::Random;
+use scenes::SCENES;
+use std::env;
+use visitor::Visitor;
+
+#[test]
+fn kernel_and_model_agree_after_random_actions() {
+    let steps = number("EPOLLET_STEPS").unwrap_or(100_000);
+    let seed = number("EPOLLET_SEED").unwrap_or(1);
+    let mut random = Random(seed);
+    let mut visitor = Visitor::new().unwrap();
+    let (mut done, mut refused, mut polls, mut events) = (0, 0, 0, 0);
+    while done < steps {
+        let line = random.line(&visitor);
+        // To say what the state is takes most of the time, so few steps do.
+        let (result, before) = if random.below(32) == 0 {
+            let before = visitor.state();
+            (visitor.act(&line).map(drop), Some(before))
+        } else {
+            let action = Action::parse(&line);
+            (action.and_then(|action| visitor.bench.act(action)), None)
+        };
+        let bench = &visitor.bench;
+        let history = || {
+            let actions = bench.steps.iter().map(|step| format!("{:?}", step.action));
+            actions.collect::<Vec<_>>().join("\n")
+        };
+        let difference = &bench.difference;
+        assert_eq!(
+            *difference,
+            None,
+            "seed {seed}, action {done}: {line}\n{}",
+            history()
+        );
+        match (result, before) {
+            (Ok(_), _) => done += 1,
+            (Err(sentence), before) => {
+                refused += 1;
+                assert!(sentence.ends_with('.'), "{line}: {sentence}");
+                if let Some(before) = before {
+                    assert_eq!(visitor.state(), before, "after the refused {line}");
+                }
+                if bench.steps.len() == bench::STEPS {
+                    visitor = Visitor::new().unwrap();
+                }
+                continue;
+            }
+        }
+        let report = bench.steps.last().and_then(|step| step.report.as_ref());
+        polls += u64::from(report.is_some());
+        events += report.map_or(0, Vec::len);
+    }
+    println!("seed {seed}: {done} actions, {refused} refused, {polls} polls, {events} events");
+    // The actions do something.
+    assert!(
+        polls > steps / 10 && events as u64 > steps / 10,
+        "{polls} polls, {events} events"
+    );
+    assert!(refused > steps / 100, "{refused} refused");
+}
+
+#[test]
+fn a_difference_between_kernel_and_model_is_shown_and_ends_the_bench() {
+    let mut visitor = Visitor::new().unwrap();
+    visitor.act("stream").unwrap();
+    visitor.act("register q1 s1 1 IN").unwrap();
+    let key = visitor.bench.model.queues[0].interest_list[0].key;
+    visitor
+        .bench
+        .model
+        .reregister(key, 2, ffi::EPOLLIN)
+        .unwrap();
+    let states = visitor.act("write s1_peer 1").unwrap();
+    let text = "the interest list: the kernel has";
+    assert!(states[0].contains(text), "{}", states[0]);
+    assert!(visitor.act("poll q1 1").unwrap_err().contains("differ"));
+    visitor.act("new").unwrap();
+    visitor.act("poll q1 1").unwrap();
+}
+
+#[test]
+fn each_poll_of_a_scene_reports_what_the_answer_says() {
+    for (number, scene) in SCENES.iter().enumerate() {
+        let mut visitor = Visitor::new().unwrap();
+        for (index, round) in scene.rounds.iter().enumerate() {
+            let line = if index == 0 {
+                format!("scene {number}")
+            } else {
+                "next".into()
+            };
+            let states = visitor.act(&line).unwrap();
+            let hidden = states.iter().all(|state| !state.contains(round.answer));
+            assert!(
+                hidden,
+                "{}: the answer is there before the poll",
+                scene.name
+            );
+            let states = visitor.act(round.poll).unwrap();
+            assert!(states[0].contains(&format!("\"answer\":\"{}\"", round.answer)));
+            let report = visitor.bench.steps.last().unwrap().report.clone().unwrap();
+            let tokens: Vec<usize> = report.iter().map(|(token, _)| *token).collect();
+            assert_eq!(
+                tokens,
+                round.tokens,
+                "{}, question {}",
+                scene.name,
+                index + 1
+            );
+        }
+        assert!(visitor.act("next").is_err());
+    }
+}
+
+#[test]
+fn who_changes_the_bench_during_a_scene_gets_no_answer_that_may_be_wrong() {
+    let mut visitor = Visitor::new().unwrap();
+    visitor.act("scene 0").unwrap();
+    visitor.act("read s1 1").unwrap();
+    let states = visitor.act(SCENES[0].rounds[0].poll).unwrap();
+    assert!(states[0].contains("\"answered\":true,\"changed\":true,\"answer\":null"));
+    assert!(visitor.act("next").is_err());
+}
+
+fn number(variable: &str) -> Option<u64> {
+    Some(env::var(variable).ok()?.parse().expect(variable))
+}
