@@ -12,8 +12,9 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_epollet");
 
@@ -35,27 +36,51 @@ fn run(address: SocketAddr, delays: &[&str]) -> Output {
         .unwrap()
 }
 
-/// Starts the program itself, so that its process ID is known, with its output in pipes.
-fn spawn(address: SocketAddr, delays: &[&str]) -> Child {
+/// The program itself, so that its process ID is known, with its output in pipes. Dropping it kills
+/// it.
+struct Running(Child);
+
+fn spawn(address: SocketAddr, delays: &[&str]) -> Running {
     let mut command = Command::new(PROGRAM);
     command
         .arg(address.to_string())
         .args(delays)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    command.spawn().unwrap()
+    Running(command.spawn().unwrap())
 }
 
-/// Waits for the end of a started program, whose output fits into its pipes.
-fn finish(mut child: Child) -> Output {
-    let start = Instant::now();
-    while child.try_wait().unwrap().is_none() {
-        if start.elapsed() > LONG {
-            child.kill().unwrap();
+impl Running {
+    /// Waits for the end. Returns the output that the pipes still hold.
+    fn finish(mut self) -> Output {
+        let mut status = None;
+        until("the program ends", || {
+            status = self.0.try_wait().unwrap();
+            status.is_some()
+        });
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        if let Some(mut pipe) = self.0.stdout.take() {
+            pipe.read_to_end(&mut stdout).unwrap();
         }
-        thread::sleep(Duration::from_millis(1));
+        self.0
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_end(&mut stderr)
+            .unwrap();
+        Output {
+            status: status.unwrap(),
+            stdout,
+            stderr,
+        }
     }
-    child.wait_with_output().unwrap()
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        self.0.wait().unwrap();
+    }
 }
 
 fn stdout(output: &Output) -> &str {
@@ -333,7 +358,7 @@ fn a_server_that_takes_one_connection_gets_the_request_on_it() {
     let stream = accept(&listener);
     drop(listener);
     answer_request(stream, send_ok);
-    let output = finish(child);
+    let output = child.finish();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
 }
 
@@ -393,7 +418,7 @@ fn failure_in_the_middle(odd: impl Fn(TcpStream)) -> String {
             _ => send_ok(stream, message),
         });
     }
-    let output = finish(child);
+    let output = child.finish();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(
         last_line(&output).starts_with("2 of 3 answered"),
@@ -449,7 +474,7 @@ fn an_answer_is_right_if_it_is_200_and_begins_with_the_message() {
 #[test]
 fn it_continues_after_being_stopped() {
     let child = spawn(delay_server(), &["900", "700"]);
-    let pid = child.id().to_string();
+    let pid = child.0.id().to_string();
     let stat = format!("/proc/{pid}/stat");
     for _ in 0..3 {
         for (signal, state) in [("-STOP", 'T'), ("-CONT", 'S')] {
@@ -458,7 +483,7 @@ fn it_continues_after_being_stopped() {
             await_state(&stat, state);
         }
     }
-    let output = finish(child);
+    let output = child.finish();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert_eq!(messages(&output), ["request-1", "request-0"]);
 }
@@ -466,8 +491,8 @@ fn it_continues_after_being_stopped() {
 #[test]
 fn a_reader_that_leaves_early_ends_it_without_a_message() {
     let mut child = spawn(delay_server(), &["100", "50"]);
-    drop(child.stdout.take()); // as `| head` does
-    let output = finish(child);
+    drop(child.0.stdout.take()); // as `| head` does
+    let output = child.finish();
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(stderr(&output), "");
 }
@@ -477,14 +502,17 @@ fn a_thousand_requests_wait_on_one_thread() {
     let delays: Vec<String> = (0..1000).map(|i| (300 + i / 2).to_string()).collect();
     let delays: Vec<&str> = delays.iter().map(String::as_str).collect();
     let mut child = spawn(delay_server(), &delays);
-    let mut text = String::new();
-    let mut reader = BufReader::new(child.stdout.take().unwrap());
-    while !text.contains("Requests sent: 1000.") {
-        assert!(reader.read_line(&mut text).unwrap() > 0, "{text}");
-    }
-    let tasks = fs::read_dir(format!("/proc/{}/task", child.id())).unwrap();
+    let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
+    let (send, output) = mpsc::channel();
+    thread::spawn(move || lines.try_for_each(|line| send.send(line.unwrap())));
+    let await_line = |start: &str| {
+        until(start, || {
+            output.try_iter().any(|line| line.starts_with(start))
+        });
+    };
+    await_line("Requests sent: 1000.");
+    let tasks = fs::read_dir(format!("/proc/{}/task", child.0.id())).unwrap();
     assert_eq!(tasks.count(), 1);
-    reader.read_to_string(&mut text).unwrap();
-    assert!(child.wait().unwrap().success(), "{text}");
-    assert!(text.contains("\n1000 of 1000 answered in "), "{text}");
+    await_line("1000 of 1000 answered in ");
+    assert_eq!(child.finish().status.code(), Some(0));
 }
