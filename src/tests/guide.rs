@@ -16,8 +16,11 @@ fn read_all(directory: &str, extension: &str) -> String {
         .collect()
 }
 
-/// A test's name is a sentence: at least four words.
+/// A test's name is a sentence: at least four words. (An exercise begins with its number.)
 fn is_name_of_a_test(text: &str) -> bool {
+    if text.starts_with(|c: char| c.is_ascii_digit()) {
+        return false;
+    }
     let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     text.chars().all(is_part) && text.matches('_').count() >= 3
 }
@@ -109,6 +112,17 @@ fn every_link_leads_to_a_file_and_a_heading() {
         let text = prose(&page).join("\n");
         let mut targets = between(&text, "](", ')');
         let definitions = definitions(&page);
+        let short = text.split("[`").skip(1).filter_map(|part| {
+            let (label, rest) = part.split_once("`]")?;
+            // Nothing is left of `[text][`label`]` behind the text.
+            (!rest.is_empty() && !rest.starts_with(['(', '['])).then(|| format!("`{label}`"))
+        });
+        for label in short {
+            assert!(
+                definitions.contains_key(&label),
+                "{page:?} does not define [{label}]"
+            );
+        }
         for label in between(&text, "][", ']') {
             let target = definitions.get(label);
             targets.push(target.unwrap_or_else(|| panic!("{page:?} does not define [{label}]")));

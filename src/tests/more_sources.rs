@@ -13,6 +13,7 @@ use std::thread;
 
 unsafe extern "C" {
     fn memfd_create(name: *const c_char, flags: c_uint) -> c_int;
+    fn raise(signal: c_int) -> c_int;
 }
 
 /// Asserts that a read of `too_few` bytes fails with `EINVAL` and that the source stays ready.
@@ -92,9 +93,9 @@ fn signalfd() -> File {
 }
 
 /// Sends `SIGUSR1` to this thread alone.
-fn raise() {
+fn raise_signal() {
     // SAFETY: the signal is blocked in this thread.
-    assert_eq!(unsafe { c::raise(SIGUSR1) }, 0);
+    assert_eq!(unsafe { raise(SIGUSR1) }, 0);
 }
 
 #[test]
@@ -103,7 +104,7 @@ fn a_signalfd_merges_equal_signals_and_stays_ready_if_the_buffer_is_too_small() 
     let run = thread::spawn(|| {
         let mut signals = signalfd();
         for _ in 0..5 {
-            raise();
+            raise_signal();
         }
         stays_ready(&signals, 127);
         let mut info = [0; 128 * 5]; // struct signalfd_siginfo
@@ -121,7 +122,7 @@ fn a_signalfd_does_not_see_a_signal_that_another_thread_raises_for_itself() {
         let mut poll = queue_with(&signals, EPOLLIN);
         let other = thread::spawn(|| {
             let signals = signalfd();
-            raise();
+            raise_signal();
             ready_bits(&mut queue_with(&signals, EPOLLIN))
         });
         assert_eq!(other.join().unwrap(), EPOLLIN, "the thread itself sees it");

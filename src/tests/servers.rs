@@ -21,7 +21,7 @@ unsafe extern "C" {
         value: *mut c_void,
         len: *mut c_uint,
     ) -> c_int;
-    fn ioctl(fd: c_int, request: c_ulong, argument: *mut c_int) -> c_int;
+    fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
 }
 
 fn set_tcp_option(stream: &TcpStream, name: c_int, value: c_int) {
@@ -86,7 +86,7 @@ fn bytes_ready(source: &impl AsRawFd) -> usize {
     let mut count = -1;
     // SAFETY: the kernel writes an int.
     assert_eq!(
-        unsafe { ioctl(source.as_raw_fd(), FIONREAD, &mut count) },
+        unsafe { ioctl(source.as_raw_fd(), FIONREAD, &raw mut count) },
         0
     );
     count as usize
