@@ -1,0 +1,189 @@
+//! What child processes inherit: blocked signals, signalfds, and the ends of pipes. The tests take
+//! turns, so that no child holds what belongs to another test.
+
+mod common;
+
+use common::*;
+use epollet::Interest;
+use epollet::ffi::{EFD_CLOEXEC, EFD_NONBLOCK, EPOLLHUP, EPOLLIN, eventfd};
+use std::ffi::{c_int, c_long};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, Stdio};
+use std::ptr;
+
+const SIGUSR1: c_int = 10;
+const SIGTERM: c_int = 15;
+const SIG_BLOCK: c_int = 0;
+const SIG_UNBLOCK: c_int = 1;
+
+/// The set that contains one signal: `sigset_t`.
+fn set_of(signal: c_int) -> [u64; 16] {
+    let mut mask = [0; 16];
+    mask[0] = 1 << (signal - 1);
+    mask
+}
+
+fn change_mask(how: c_int, signal: c_int) {
+    let mask = set_of(signal);
+    // SAFETY: the mask outlives the call.
+    let changed = unsafe { c::pthread_sigmask(how, mask.as_ptr().cast(), ptr::null_mut()) };
+    assert_eq!(changed, 0);
+}
+
+fn signalfd(signal: c_int) -> File {
+    let mask = set_of(signal);
+    // SAFETY: the mask outlives the call.
+    let signals = unsafe { c::signalfd(-1, mask.as_ptr().cast(), CLOEXEC | NONBLOCK) };
+    File::from(owned_fd(signals))
+}
+
+fn send(pid: c_int, signal: c_int) {
+    // SAFETY: no pointer.
+    assert_eq!(unsafe { c::kill(pid, signal) }, 0);
+}
+
+#[test]
+fn a_program_started_with_a_blocked_signal_keeps_it_blocked_until_pre_exec_unblocks_it() {
+    in_child(|| {
+        change_mask(SIG_BLOCK, SIGTERM);
+        let mut deaf = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        send(deaf.id() as c_int, SIGTERM);
+        drop(deaf.stdin.take()); // It ends at end of file.
+        assert!(deaf.wait().unwrap().success(), "not by the signal");
+
+        let mut command = Command::new("cat");
+        command.stdin(Stdio::piped());
+        // SAFETY: the closure makes one system call.
+        unsafe {
+            command.pre_exec(|| {
+                change_mask(SIG_UNBLOCK, SIGTERM);
+                Ok(())
+            })
+        };
+        let mut child = command.spawn().unwrap();
+        send(child.id() as c_int, SIGTERM);
+        // While its standard input is open, only the signal ends it.
+        let stdin = child.stdin.take();
+        assert_eq!(child.wait().unwrap().signal(), Some(SIGTERM));
+        drop(stdin);
+    });
+}
+
+#[test]
+fn a_signal_to_the_process_reaches_the_signalfd_of_any_thread() {
+    in_child(|| {
+        change_mask(SIG_BLOCK, SIGUSR1); // and so in threads that start later
+        std::thread::scope(|scope| {
+            let loop_thread = spawn_asleep(scope, || {
+                await_events(&mut queue_with(&signalfd(SIGUSR1), EPOLLIN)).len()
+            });
+            send(std::process::id() as c_int, SIGUSR1);
+            assert_eq!(loop_thread.join().unwrap(), 1);
+        });
+    });
+}
+
+#[test]
+fn a_signalfd_registered_before_a_fork_is_not_reported_in_the_child_and_one_registered_there_is() {
+    in_child(|| {
+        change_mask(SIG_BLOCK, SIGUSR1);
+        let signals = signalfd(SIGUSR1);
+        let mut before = queue_with(&signals, EPOLLIN);
+        let child = fork(|| {
+            let mut after = queue_with(&signals, EPOLLIN);
+            send(std::process::id() as c_int, SIGUSR1);
+            assert_eq!(await_events(&mut after).len(), 1);
+            assert_eq!(ready_bits(&mut before), 0);
+        });
+        assert_eq!(wait_for_child(child), 0);
+    });
+}
+
+#[test]
+fn an_eventfd_a_timerfd_and_a_pipe_registered_before_a_fork_are_reported_in_the_child() {
+    in_child(|| {
+        // SAFETY: no pointers.
+        let (mut counter, timer) = unsafe {
+            let counter = owned_fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+            (File::from(counter), owned_fd(c::timerfd_create(1, CLOEXEC)))
+        };
+        let (reader, mut writer) = pipe();
+        let mut queues = [
+            queue_with(&counter, EPOLLIN),
+            queue_with(&timer, EPOLLIN),
+            queue_with(&reader, EPOLLIN),
+        ];
+        let child = fork(|| {
+            counter.write_all(&1_u64.to_ne_bytes()).unwrap();
+            writer.write_all(b"a").unwrap();
+            let soon: [c_long; 4] = [0, 0, 0, 1];
+            let (new, old) = (soon.as_ptr(), ptr::null_mut());
+            // SAFETY: `new` is a `struct itimerspec`; the old one is not asked for.
+            assert_eq!(
+                unsafe { c::timerfd_settime(timer.as_raw_fd(), 0, new, old) },
+                0
+            );
+            for queue in &mut queues {
+                assert_eq!(await_events(queue).len(), 1);
+            }
+        });
+        assert_eq!(wait_for_child(child), 0);
+    });
+}
+
+#[test]
+fn a_pipe_does_not_end_while_a_grandchild_holds_its_write_end() {
+    in_child(|| {
+        let mut child = Command::new("sh")
+            .args(["-c", "sleep 60 & echo $!"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut output = child.stdout.take().unwrap();
+        let mut poll = queue_with(&output, Interest::READABLE);
+        assert!(child.wait().unwrap().success());
+        let mut line = [0; 20];
+        let count = output.read(&mut line).unwrap();
+        let grandchild = std::str::from_utf8(&line[..count]).unwrap().trim();
+        assert_eq!(
+            ready_bits(&mut poll),
+            0,
+            "the child has ended, the pipe has not"
+        );
+        kill(grandchild.parse().unwrap());
+        assert_eq!(await_events(&mut poll)[0].bits(), EPOLLHUP);
+    });
+}
+
+#[test]
+fn a_pipe_does_not_end_while_the_command_that_started_the_child_holds_its_write_end() {
+    in_child(|| {
+        let (reader, writer) = pipe();
+        let mut command = Command::new("true");
+        command.stdout(OwnedFd::from(writer));
+        let mut poll = queue_with(&reader, Interest::READABLE);
+        assert!(command.status().unwrap().success());
+        assert_eq!(ready_bits(&mut poll), 0);
+        drop(command);
+        assert_eq!(ready_bits(&mut poll), EPOLLHUP);
+    });
+}
+
+#[test]
+fn a_pidfd_cannot_be_read_and_stays_ready_after_the_process_has_ended() {
+    const SYS_PIDFD_OPEN: c_long = 434;
+    in_child(|| {
+        let mut child = Command::new("true").spawn().unwrap();
+        // SAFETY: no pointer.
+        let pidfd = unsafe { c::syscall(SYS_PIDFD_OPEN, c_long::from(child.id()), 0 as c_long) };
+        let mut pidfd = File::from(owned_fd(pidfd as c_int));
+        let mut poll = queue_with(&pidfd, EPOLLIN);
+        assert_eq!(await_events(&mut poll).len(), 1);
+        assert_eq!(os_code(pidfd.read(&mut [0; 100])), EINVAL);
+        assert!(child.wait().unwrap().success());
+        assert_ne!(ready_bits(&mut poll), 0, "a loop spins");
+    });
+}

@@ -1,0 +1,370 @@
+//! What a server meets: connections that are accepted, closed, reset, half-closed, and peers that
+//! vanish.
+
+use super::common::*;
+use crate::ffi::{EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP};
+use crate::{Interest, Poll};
+use std::ffi::{c_int, c_uint, c_ulong, c_void};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::thread;
+
+const IPPROTO_TCP: c_int = 6;
+
+unsafe extern "C" {
+    fn getsockopt(
+        fd: c_int,
+        level: c_int,
+        name: c_int,
+        value: *mut c_void,
+        len: *mut c_uint,
+    ) -> c_int;
+    fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
+}
+
+fn set_tcp_option(stream: &TcpStream, name: c_int, value: c_int) {
+    let value = (&raw const value).cast();
+    // SAFETY: the value is an int, which has 4 bytes.
+    let set = unsafe { c::setsockopt(stream.as_raw_fd(), IPPROTO_TCP, name, value, 4) };
+    assert_eq!(set, 0);
+}
+
+fn set_keepalive(stream: &TcpStream) {
+    const SO_KEEPALIVE: c_int = 9;
+    const TCP_KEEPIDLE: c_int = 4;
+    const TCP_KEEPINTVL: c_int = 5;
+    const TCP_KEEPCNT: c_int = 6;
+    set_socket_option(stream, SO_KEEPALIVE, &[1]);
+    for name in [TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT] {
+        set_tcp_option(stream, name, 1); // after 1 s, every second, 1 time
+    }
+}
+
+/// From now on, nothing that is sent to this socket arrives, as if its cable were unplugged.
+fn unplug(stream: &TcpStream) {
+    const SO_ATTACH_FILTER: c_int = 26;
+    #[repr(C)]
+    struct Program {
+        len: u16,
+        filter: *const [u8; 8],
+    }
+    let keep_no_byte = [[6, 0, 0, 0, 0, 0, 0, 0]]; // BPF_RET | BPF_K, 0
+    let program = Program {
+        len: 1,
+        filter: keep_no_byte.as_ptr(),
+    };
+    let (value, len) = (&raw const program, size_of::<Program>() as c_uint);
+    // SAFETY: the kernel reads the program, which has one instruction.
+    let set = unsafe { c::setsockopt(stream.as_raw_fd(), 1, SO_ATTACH_FILTER, value.cast(), len) };
+    assert_eq!(set, 0);
+}
+
+/// The state of a connection as `TCP_INFO` says it: 8 is CLOSE_WAIT.
+fn tcp_state(stream: &TcpStream) -> u8 {
+    const TCP_INFO: c_int = 11;
+    let mut state = 0_u8;
+    let mut len = 1;
+    // SAFETY: the kernel writes one byte.
+    let found = unsafe {
+        getsockopt(
+            stream.as_raw_fd(),
+            IPPROTO_TCP,
+            TCP_INFO,
+            (&raw mut state).cast(),
+            &mut len,
+        )
+    };
+    assert_eq!(found, 0);
+    state
+}
+
+/// The number of bytes that a read would return now.
+fn bytes_ready(source: &impl AsRawFd) -> usize {
+    const FIONREAD: c_ulong = 0x541B;
+    let mut count = -1;
+    // SAFETY: the kernel writes an int.
+    assert_eq!(
+        unsafe { ioctl(source.as_raw_fd(), FIONREAD, &raw mut count) },
+        0
+    );
+    count as usize
+}
+
+fn is_non_blocking(source: &impl AsRawFd) -> bool {
+    const F_GETFL: c_int = 3;
+    // SAFETY: no pointer.
+    unsafe { c::fcntl(source.as_raw_fd(), F_GETFL) & NONBLOCK != 0 }
+}
+
+#[test]
+fn an_accepted_connection_is_blocking_even_if_its_listener_is_not() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    await_bits(&listener, EPOLLIN);
+    let (stream, _) = listener.accept().unwrap();
+    assert!(is_non_blocking(&listener));
+    assert!(!is_non_blocking(&stream));
+}
+
+#[test]
+fn a_connection_that_is_reset_before_accept_is_accepted_and_its_read_fails() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    await_bits(&listener, EPOLLIN);
+    reset(client);
+    let (mut stream, _) = listener.accept().unwrap();
+    let error = stream.read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn connects_beyond_the_listen_queue_wait() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    // SAFETY: no pointer. A second call changes the length of the queue.
+    assert_eq!(unsafe { c::listen(listener.as_raw_fd(), 4) }, 0);
+    let address = sockaddr_in(listener.local_addr().unwrap());
+    let poll = Poll::new().unwrap();
+    let clients: Vec<TcpStream> = (0..8)
+        .map(|token| {
+            let client = tcp_socket();
+            let pointer = address.as_ptr() as *const c_void;
+            // SAFETY: the address is 16 bytes long.
+            unsafe { c::connect(client.as_raw_fd(), pointer, 16) };
+            let interest = Interest::WRITABLE | Interest::ONESHOT;
+            poll.registry().register(&client, token, interest).unwrap();
+            client
+        })
+        .collect();
+    let mut poll = poll;
+    assert_eq!(
+        sorted_tokens(&ready_now(&mut poll)),
+        [0, 1, 2, 3, 4],
+        "4 and one more"
+    );
+    drop(clients);
+}
+
+#[test]
+fn a_unix_connect_to_a_full_listen_queue_would_block_and_no_edge_follows() {
+    let path = std::env::temp_dir().join(format!("epollet-backlog-{}", std::process::id()));
+    let listener = UnixListener::bind(&path).unwrap();
+    // SAFETY: no pointer.
+    assert_eq!(unsafe { c::listen(listener.as_raw_fd(), 0) }, 0);
+    let _first = UnixStream::connect(&path).unwrap();
+
+    let mut address = [0_u8; 110]; // struct sockaddr_un
+    let bytes = path.as_os_str().as_encoded_bytes();
+    address[..2].copy_from_slice(&1_u16.to_ne_bytes()); // AF_UNIX
+    address[2..2 + bytes.len()].copy_from_slice(bytes);
+    // SAFETY: no pointer.
+    let socket = owned_fd(unsafe { c::socket(1, 1 | NONBLOCK | CLOEXEC, 0) });
+    let connect = || {
+        // SAFETY: the address is 110 bytes long.
+        let done = unsafe { c::connect(socket.as_raw_fd(), address.as_ptr().cast(), 110) };
+        match done {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    };
+    let mut poll = queue_with(&socket, EPOLLOUT | EPOLLET);
+    assert_eq!(connect().unwrap_err().kind(), ErrorKind::WouldBlock);
+    assert_eq!(ready_bits(&mut poll), EPOLLOUT | EPOLLHUP);
+    let mut stream = UnixStream::from(socket.try_clone().unwrap());
+    assert!(stream.take_error().unwrap().is_none());
+    assert_eq!(
+        stream.write(b"a").unwrap_err().kind(),
+        ErrorKind::NotConnected
+    );
+    listener.accept().unwrap();
+    assert_eq!(ready_bits(&mut poll), 0, "there is room, and no edge");
+    connect().expect("so it has to be tried again");
+    stream.write_all(b"a").unwrap();
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn a_peer_that_vanished_is_not_reported_without_keepalive() {
+    let (mut ours, theirs) = tcp_pair();
+    unplug(&theirs);
+    let mut poll = queue_with(&ours, Interest::READABLE);
+    ours.write_all(b"hello").expect("and nobody gets it");
+    assert_eq!(ready_bits(&mut poll), 0);
+    assert_eq!(tcp_state(&ours), 1, "established");
+}
+
+#[test]
+fn keepalive_reports_a_peer_that_vanished() {
+    let (mut ours, theirs) = tcp_pair();
+    set_keepalive(&ours);
+    unplug(&theirs);
+    let mut poll = queue_with(&ours, Interest::READABLE);
+    let event = await_events(&mut poll)[0];
+    assert_eq!(event.bits(), EPOLLIN | EPOLLERR | EPOLLHUP | EPOLLRDHUP);
+    let error = ours.read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+}
+
+#[test]
+fn tcp_user_timeout_reports_that_nobody_confirms_what_was_sent() {
+    const TCP_USER_TIMEOUT: c_int = 18;
+    let (mut ours, theirs) = tcp_pair();
+    set_tcp_option(&ours, TCP_USER_TIMEOUT, 500); // milliseconds
+    unplug(&theirs);
+    let mut poll = queue_with(&ours, Interest::READABLE);
+    ours.write_all(b"hello").unwrap();
+    assert!(await_events(&mut poll)[0].is_error());
+    let error = ours.read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+}
+
+#[test]
+fn closing_with_unread_input_resets_the_peer_and_loses_what_was_sent() {
+    let (mut ours, mut theirs) = tcp_pair();
+    theirs.write_all(b"a request that is not read").unwrap();
+    await_bits(&ours, EPOLLIN);
+    let sent = fill(&mut ours);
+    drop(ours);
+    await_bits(&theirs, EPOLLERR);
+    let mut received = Vec::new();
+    let error = theirs.read_to_end(&mut received).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    assert!(received.len() < sent);
+}
+
+#[test]
+fn shutting_down_and_reading_to_the_end_before_the_close_loses_nothing() {
+    let (mut ours, mut theirs) = tcp_pair();
+    theirs.write_all(b"a request that is not read").unwrap();
+    await_bits(&ours, EPOLLIN);
+    let sent = fill(&mut ours);
+    ours.shutdown(Shutdown::Write).unwrap();
+    theirs.set_nonblocking(false).unwrap();
+    let client = thread::spawn(move || {
+        let mut received = Vec::new();
+        theirs.read_to_end(&mut received).unwrap();
+        received.len()
+    });
+    ours.set_nonblocking(false).unwrap();
+    while ours.read(&mut [0; 100]).unwrap() > 0 {}
+    drop(ours);
+    assert_eq!(client.join().unwrap(), sent);
+}
+
+#[test]
+fn after_a_reset_shutdown_and_peer_addr_say_not_connected() {
+    let (ours, theirs) = tcp_pair();
+    reset(theirs);
+    await_bits(&ours, EPOLLHUP);
+    let shutdown = ours.shutdown(Shutdown::Both).unwrap_err();
+    assert_eq!(shutdown.kind(), ErrorKind::NotConnected);
+    assert_eq!(
+        ours.peer_addr().unwrap_err().kind(),
+        ErrorKind::NotConnected
+    );
+}
+
+#[test]
+fn the_first_write_after_the_peer_has_closed_succeeds_and_a_later_one_fails() {
+    let (mut ours, theirs) = tcp_pair();
+    drop(theirs);
+    await_bits(&ours, EPOLLRDHUP);
+    assert_eq!(ours.write(b"a").unwrap(), 1);
+    await_bits(&ours, EPOLLERR | EPOLLHUP);
+    let error = ours.write(b"a").unwrap_err().kind();
+    assert!(
+        matches!(error, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset),
+        "{error:?}"
+    );
+    assert_eq!(
+        ours.write(b"a").unwrap_err().kind(),
+        ErrorKind::BrokenPipe,
+        "and no SIGPIPE"
+    );
+}
+
+#[test]
+fn a_connection_that_only_the_peer_has_closed_is_in_close_wait_and_edge_reports_it_once() {
+    let (ours, theirs) = tcp_pair();
+    let mut poll = queue_with(&ours, Interest::READABLE | Interest::EDGE);
+    drop(theirs);
+    assert!(await_events(&mut poll)[0].is_read_closed());
+    assert_eq!(tcp_state(&ours), 8);
+    assert_eq!(ready_bits(&mut poll), 0);
+}
+
+#[test]
+fn fionread_tells_how_many_bytes_are_ready() {
+    let (ours, mut theirs) = unix_pair();
+    assert_eq!(bytes_ready(&ours), 0);
+    theirs.write_all(b"hello").unwrap();
+    assert_eq!(bytes_ready(&ours), 5);
+}
+
+#[test]
+fn one_large_write_can_be_several_edges() {
+    let (ours, mut theirs) = unix_pair();
+    theirs.set_nonblocking(false).unwrap();
+    let mut poll = queue_with(&ours, Interest::READABLE | Interest::EDGE);
+    thread::scope(|scope| {
+        let writer = spawn_asleep(scope, move || theirs.write(&[0; 1_000_000]).unwrap());
+        let mut total = 0;
+        for _edge in 0..2 {
+            await_events(&mut poll);
+            // All that is there now. Then the writer goes on with the same write.
+            let mut buffer = vec![0; bytes_ready(&ours)];
+            (&ours).read_exact(&mut buffer).unwrap();
+            total += buffer.len();
+        }
+        ours.set_nonblocking(false).unwrap();
+        total += (&ours).read_to_end(&mut Vec::new()).unwrap();
+        assert_eq!((writer.join().unwrap(), total), (1_000_000, 1_000_000));
+    });
+}
+
+#[test]
+fn a_write_by_the_peer_is_no_edge_if_the_receive_buffer_is_full() {
+    let (ours, mut theirs) = tcp_pair();
+    let mut poll = queue_with(&ours, Interest::READABLE | Interest::EDGE);
+    const SO_SNDBUF: c_int = 7;
+    set_socket_option(&theirs, SO_SNDBUF, &[4096]);
+    fill(&mut theirs);
+    while ready_bits(&mut poll) != 0 {}
+    let full = bytes_ready(&ours);
+    // Now the peer has room to write, but there is none here.
+    set_socket_option(&theirs, SO_SNDBUF, &[200_000]);
+    assert_eq!(theirs.write(&[0; 1000]).unwrap(), 1000);
+    assert_eq!(bytes_ready(&ours), full);
+    assert_eq!(ready_bits(&mut poll), 0);
+}
+
+#[test]
+fn a_thread_that_registers_before_it_hands_over_can_lose_the_only_edge() {
+    let (ours, mut theirs) = unix_pair();
+    theirs.write_all(b"a").unwrap();
+    let mut poll = Poll::new().unwrap();
+    let mut sources: Vec<Option<UnixStream>> = vec![None];
+    let interest = Interest::READABLE | Interest::EDGE;
+    poll.registry().register(&ours, 0, interest).unwrap();
+    // The loop gets the event before the source, and ignores it.
+    assert!(sources[ready_now(&mut poll)[0].token()].is_none());
+    sources[0] = Some(ours);
+    assert_eq!(ready_bits(&mut poll), 0, "no second event");
+}
+
+#[test]
+fn an_owned_fd_that_is_dropped_after_register_has_closed_the_source() {
+    let (reader, mut writer) = pipe();
+    let mut poll = Poll::new().unwrap();
+    let owned = OwnedFd::from(reader);
+    poll.registry()
+        .register(&{ owned }, 1, Interest::READABLE)
+        .unwrap();
+    assert_eq!(
+        writer.write(b"a").unwrap_err().kind(),
+        ErrorKind::BrokenPipe
+    );
+    assert_eq!(ready_bits(&mut poll), 0);
+}
