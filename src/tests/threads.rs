@@ -81,8 +81,8 @@ fn shutting_a_source_down_wakes_a_sleeping_poll() {
     });
 }
 
-/// 8 threads, each with tokens of its own, change the interest list through one `&Registry`, until the queue, polled
-/// meanwhile, has reported some hundred events.
+/// 8 threads, each with tokens of its own, change the interest list through one `&Registry`. The
+/// queue is polled meanwhile, until it has reported some hundred events.
 #[test]
 fn eight_threads_share_one_registry_and_bring_no_foreign_token() {
     const REPORTS: usize = 300;
