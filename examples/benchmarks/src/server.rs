@@ -54,13 +54,21 @@ impl Server {
     }
 
     /// Runs wrk against `path` for some seconds, with one request at a time on each connection.
+    /// `connection` is the value of that header: `close` makes a new connection for each request.
     /// Returns the number of answers, and the answers per second.
-    pub fn load(&self, path: &str, connections: usize, seconds: usize) -> io::Result<(f64, f64)> {
+    pub fn load(
+        &self,
+        path: &str,
+        connection: &str,
+        connections: usize,
+        seconds: usize,
+    ) -> io::Result<(f64, f64)> {
         want_descriptors(connections + 100)?; // wrk and the server inherit the limit.
         let output = Command::new("wrk")
             .args(["--threads", "1", "--timeout", "10s"])
             .args(["--connections", &connections.to_string()])
             .args(["--duration", &format!("{seconds}s")])
+            .args(["--header", &format!("Connection: {connection}")])
             .arg(format!("http://{}{path}", self.address))
             .output()
             .map_err(|error| Error::new(error.kind(), format!("wrk: {error}")))?;
@@ -96,6 +104,7 @@ pub fn announce(address: SocketAddr) -> io::Result<()> {
 pub fn compare_under_load(
     servers: &[(&str, Server)],
     path: &str,
+    connection: &str,
     connections: usize,
     rounds: usize,
 ) -> io::Result<Table> {
@@ -107,7 +116,7 @@ pub fn compare_under_load(
             let (name, server) = &servers[at];
             let before = server.cpu_time()?;
             let (answers, rate) = server
-                .load(path, connections, 2)
+                .load(path, connection, connections, 2)
                 .map_err(|error| Error::new(error.kind(), format!("{name}: {error}")))?;
             costs[at].push((server.cpu_time()? - before) * 1e6 / answers);
             rates[at].push(rate);

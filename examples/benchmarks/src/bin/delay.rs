@@ -5,8 +5,9 @@
 //! cargo run --release --features servers --bin delay -- OLDER_DELAY   # and with an older build of this program
 //! ```
 //!
-//! The load is `wrk` (a package in Debian and Ubuntu). The servers take turns of two seconds, and a
-//! ratio compares two turns of the same round, so that the rest of the machine affects both.
+//! The load is `wrk` (a package in Debian and Ubuntu), with a new connection for each request. The
+//! servers take turns of two seconds, and a ratio compares two turns of the same round, so that the
+//! rest of the machine affects both.
 
 #[path = "../../../../src/program/delayserver.rs"]
 mod delayserver;
@@ -47,7 +48,7 @@ fn measure(older: Option<&str>) -> io::Result<()> {
         servers.push(("older epollet", Server::start(older, "epollet")?));
     }
     for connections in [64, 1_000] {
-        let table = compare_under_load(&servers, "/0/hello", connections, 10)?;
+        let table = compare_under_load(&servers, "/0/hello", "close", connections, 10)?;
         println!("{table}\n");
     }
 
@@ -56,7 +57,7 @@ fn measure(older: Option<&str>) -> io::Result<()> {
     let mut row = vec!["peak memory, kB".to_string()];
     for (name, server) in &servers {
         eprintln!("{WAITING} connections: {name}");
-        let (answers, _) = server.load("/1000/hello", WAITING, 5)?;
+        let (answers, _) = server.load("/1000/hello", "close", WAITING, 5)?;
         if answers < WAITING as f64 {
             return Err(Error::other(format!("{name}: only {answers} answers")));
         }

@@ -31,7 +31,10 @@ fn measure() -> io::Result<()> {
     for name in ["epollet", "mio", "tokio"] {
         servers.push((name, Server::start(&this, name)?));
     }
-    println!("{}", compare_under_load(&servers, "/", 64, 10)?);
+    println!(
+        "{}",
+        compare_under_load(&servers, "/", "keep-alive", 64, 10)?
+    );
     Ok(())
 }
 
