@@ -95,6 +95,8 @@ impl Bench {
                 "A bench ends after {STEPS} steps. Start a new one."
             ));
         }
+        // So that a descriptor is left for `/proc` afterwards.
+        let spare = File::open("/dev/null").map_err(no_descriptor)?;
         let mut step = Step {
             action: action.clone(),
             made: Vec::new(),
@@ -117,6 +119,7 @@ impl Bench {
             Action::Poll(queue, capacity) => self.poll(queue, *capacity, &mut step)?,
         }
         self.steps.push(step);
+        drop(spare);
         self.compare();
         Ok(())
     }
