@@ -10,8 +10,8 @@
 //! this kind, usually because it cannot happen. "We read" reads a part of the input, but all of it
 //! from an eventfd or a timerfd. A nested queue is read by polling it.
 //!
-//! A tool beside the path. Run it after `04_lists`. The guide's page `edges` has the same table as a
-//! reference.
+//! A tool, not a part of the path. Run it after `04_lists`. The guide's page `edges` has the same
+//! table as a reference.
 //!
 //! Change next (the answers are at the end of the file):
 //! 1. Register without `WRITABLE`. Which edges disappear?

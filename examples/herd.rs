@@ -10,7 +10,7 @@
 //! left to accept by then, the kernel puts a thread back to sleep; "in vain" counts the events
 //! after which `accept` returned `WouldBlock`.
 //!
-//! A tool beside the path. Run it after `14_workers`.
+//! A tool, not a part of the path. Run it after `14_workers`.
 //!
 //! Change next (the answers are at the end of the file):
 //! 1. Sleep for 3 ms after each accept, like a thread that has work to do.
@@ -128,8 +128,8 @@ fn run(share: &Share) -> io::Result<f64> {
         for _ in 0..CLIENTS {
             thread::sleep(Duration::from_millis(2)); // Now all of them sleep.
             let _client = TcpStream::connect(address)?;
-            let Ok(number) = accepted.recv() else {
-                break; // All threads have failed.
+            let Ok(number) = accepted.recv_timeout(Duration::from_secs(1)) else {
+                break; // A thread has failed.
             };
             row += &number.to_string();
         }

@@ -18,7 +18,7 @@
 //! Looking is not free: the kernel holds the queue's lock while it writes the list. With thousands
 //! of registrations, a `register` at that moment waits some milliseconds.
 //!
-//! A tool beside the path. Run it after `05_echo_server`.
+//! A tool, not a part of the path. Run it after `05_echo_server`.
 //!
 //! Change next (the answers are at the end of the file):
 //! 1. In `sample`, drop `_duplicate` too.
