@@ -205,7 +205,7 @@ fn say(line: impl Display) {
 // Answers:
 // 1. Level-triggered, two events are enough for "abc". Edge-triggered, "c" waits until "d" arrives.
 //    Nothing is left at the end, by luck: one read takes both.
-// 2. Level-triggered, each poll still reports what is left. Edge-triggered, the write is an edge, so
+// 2. Level-triggered, each poll still reports what is left. Edge-triggered, the write is an edge:
 //    the reader is called once more. One-shot, nothing changes: it is disabled until `reregister`.
 // 3. An edge reports all that is true at that moment: IN | OUT. OUT alone comes after `reregister`,
 //    which reports what is ready now. Level-triggered, each poll would report OUT.

@@ -9,8 +9,8 @@
 //! the lesson checks that the kernel and the model have the same interest list and return the same
 //! events.
 //!
-//! Comes after `03_triggers`. Book: chapter 4, "Design and introduction to epoll". Besides the two
-//! files it needs `examples/model`.
+//! Comes after `03_triggers`. Book: chapter 4, "The Poll module". Besides the two files it
+//! needs `examples/model`.
 //!
 //! Change next, and predict the table (the answers are at the end of the file):
 //! 1. Register O with `EPOLLONESHOT | EPOLLET`, without `EPOLLIN`.
@@ -239,6 +239,6 @@ fn say(line: impl Display) {
 // Answers:
 // 1. O never gets on the ready list: what arrives does not match its interest, which is ERR and HUP
 //    alone. `reregister` in main has EPOLLIN; without EPOLLET, or with it, O is reported then.
-// 2. L is on the ready list all the time, because there is room to write: each poll reports it, also
-//    after everything is read. And it comes before E and O.
+// 2. L is on the ready list all the time, because there is room to write. Each poll reports it, even
+//    after everything is read.
 // 3. L stays on the ready list, so the poll that got nothing gets L. E and O do not: nothing new.

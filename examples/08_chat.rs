@@ -57,7 +57,7 @@ impl Chat {
         self.broadcast(LISTENER, format!("* client {token} {why}\n").as_bytes());
     }
 
-    /// Reads until `WouldBlock`, so a client that floods the chat starves the others: see `09_fair`.
+    /// Reads until `WouldBlock`, so a client that floods the chat starves the others (`09_fair`).
     fn handle(&mut self, token: Token) {
         let mut buffer = [0; 16 * 1024];
         // An event earlier in this round may have removed the client.
@@ -82,8 +82,8 @@ impl Chat {
 }
 
 impl Client {
-    /// Writes what the kernel accepts. If it accepts no more, an event reports when to try again;
-    /// if the connection has failed, an event leads to a read that returns the error or end of file.
+    /// Writes what the kernel accepts. If it accepts no more, an event reports when to try again. If
+    /// the connection has failed, an event leads to a read that returns the error or end of file.
     fn flush(&mut self) {
         while !self.queue.is_empty() {
             let Ok(count) = self.stream.write(&self.queue) else {

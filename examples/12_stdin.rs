@@ -65,8 +65,8 @@ fn with_own_buffer(mut input: impl Read + AsFd, log: &mut Log) -> io::Result<()>
     loop {
         poll.poll(&mut events, None)?;
         let since = Instant::now();
-        // This does not block, unless another process reads the same input first, or Ctrl-Z discards
-        // it. Leave standard input blocking: the shell and other programs share it.
+        // This does not block, unless another process reads the same input first, or Ctrl-Z
+        // discards it. Leave standard input blocking: the shell and other programs share it.
         let count = input.read(&mut buffer)?;
         for &byte in &buffer[..count] {
             if byte == b'\n' {
@@ -185,6 +185,6 @@ fn say(line: impl Display) {
 }
 
 // Answers:
-// 1. All three lines come in time. Half a line still blocks the loop, because `read_line` reads until
-//    the line has ended.
+// 1. All three lines come in time. Half a line still blocks the loop, because `read_line` waits for
+//    its end.
 // 2. No: the input is level-triggered, so each poll reports what is left.

@@ -233,7 +233,7 @@ mod reuseport {
 }
 
 // Answers:
-// 1. The exclusive listener wakes the next thread in line while the first is busy, so two take turns.
+// 1. The exclusive listener wakes the next thread in line while the first is busy: two take turns.
 //    (The sleep after an accept counts as a sleep, too.)
 // 2. Still one thread: the order of the waiting threads decides, not the mode.
 // 3. The kernel rejects it together with `EPOLLEXCLUSIVE`: EINVAL.

@@ -74,7 +74,7 @@ fn the_readme_names_the_lessons_in_the_order_of_the_path() {
     }
 }
 
-/// Follows the README: the two files in `src/epollet/`, and one line before the lesson's first `use`.
+/// As the README says: the two files in `src/epollet/`, and one line before the first `use`.
 #[test]
 fn a_lesson_that_needs_only_the_two_files_builds_in_a_new_crate() {
     let readme = fs::read_to_string(package().join("README.md")).unwrap();
