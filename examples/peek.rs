@@ -27,6 +27,7 @@
 //!    and is it disabled?
 
 use epollet::{Events, Interest, Poll, Waker, ffi};
+use std::collections::HashMap;
 use std::io::{self, ErrorKind, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::{fs::MetadataExt, net::UnixStream};
@@ -36,6 +37,7 @@ use std::{env, fs, time::Duration};
 /// Describes every queue of a process.
 fn peek(pid: u32) -> io::Result<String> {
     let files = open_files(pid)?;
+    let sockets = sockets(pid);
     let name = fs::read_to_string(format!("/proc/{pid}/comm"))?;
     let mut text = format!("process {pid} ({})", name.trim_end());
     let mut known: Vec<(i32, Vec<Registration>)> = Vec::new();
@@ -53,7 +55,7 @@ fn peek(pid: u32) -> io::Result<String> {
             Some((fd, _)) => format!("the same registrations as {fd}, so probably a duplicate"),
             None => {
                 count += list.len();
-                table(pid, &files, &list)
+                table(&files, &sockets, &list)
             }
         };
         text += &format!("\n\nepoll descriptor {}: {shown}", queue.fd);
@@ -131,10 +133,10 @@ impl Registration {
     }
 }
 
-fn table(pid: u32, files: &[OpenFile], list: &[Registration]) -> String {
+fn table(files: &[OpenFile], sockets: &Sockets, list: &[Registration]) -> String {
     let mut rows = vec![["fd", "interest", "token", "file"].map(String::from)];
     for registration in list {
-        let file = kind(pid, files, registration);
+        let file = kind(files, sockets, registration);
         let fd = registration.fd.to_string();
         rows.push([fd, registration.interest(), registration.token(), file]);
     }
@@ -148,15 +150,18 @@ fn table(pid: u32, files: &[OpenFile], list: &[Registration]) -> String {
 }
 
 /// What kind of file a registration is for, and whether it has outlived its descriptor.
-fn kind(pid: u32, files: &[OpenFile], registration: &Registration) -> String {
+fn kind(files: &[OpenFile], sockets: &Sockets, registration: &Registration) -> String {
     let now = files.iter().find(|file| file.fd == registration.fd);
     if let Some(file) = now.filter(|file| registration.is_of(file)) {
-        return file.kind(pid);
+        return file.kind(sockets);
     }
     let file = match files.iter().find(|file| registration.is_of(file)) {
         Some(file) if file.link.starts_with("anon_inode:") => String::from("eventfd or the like"),
-        Some(file) => format!("{}, open as {}", file.kind(pid), file.fd),
-        None => socket(pid, registration.inode).unwrap_or(String::from("open in another process")),
+        Some(file) => format!("{}, open as {}", file.kind(sockets), file.fd),
+        None => match sockets.get(&registration.inode) {
+            Some(socket) => socket.clone(),
+            None => String::from("open in another process"),
+        },
     };
     format!("OUTLIVED its fd: {file}")
 }
@@ -215,14 +220,15 @@ fn explain(pid: u32, error: io::Error) -> io::Error {
 }
 
 impl OpenFile {
-    fn kind(&self, pid: u32) -> String {
+    fn kind(&self, sockets: &Sockets) -> String {
         match self.link.as_str() {
             "anon_inode:[eventfd]" => String::from("eventfd, such as a waker"),
             "anon_inode:[eventpoll]" => String::from("epoll instance"),
             link if link.starts_with("pipe:") => String::from("pipe"),
-            link if link.starts_with("socket:") => {
-                socket(pid, self.inode).unwrap_or_else(|| String::from("socket"))
-            }
+            link if link.starts_with("socket:") => match sockets.get(&self.inode) {
+                Some(socket) => socket.clone(),
+                None => String::from("socket"),
+            },
             link => match link.strip_prefix("anon_inode:") {
                 Some(name) => name.trim_matches(['[', ']']).to_string(),
                 None => link.to_string(),
@@ -231,49 +237,53 @@ impl OpenFile {
     }
 }
 
-/// Looks for a socket in the tables of the process's network namespace.
-fn socket(pid: u32, inode: u64) -> Option<String> {
-    let inode = inode.to_string();
-    for (protocol, name) in [
-        ("tcp", "TCP"),
-        ("tcp6", "TCP"),
-        ("udp", "UDP"),
-        ("udp6", "UDP"),
-    ] {
+/// What each socket is, by its inode.
+type Sockets = HashMap<u64, String>;
+
+/// Reads the tables of the process's network namespace. They have an inode of 0 for a connection
+/// that no process has open any more.
+fn sockets(pid: u32) -> Sockets {
+    let mut sockets = Sockets::new();
+    for protocol in ["tcp", "tcp6", "udp", "udp6"] {
         let table = fs::read_to_string(format!("/proc/{pid}/net/{protocol}")).unwrap_or_default();
         for line in table.lines() {
             let fields: Vec<&str> = line.split_whitespace().collect();
-            let [_, local, remote, state, _, _, _, _, _, other, ..] = fields[..] else {
+            let [_, local, remote, state, _, _, _, _, _, inode, ..] = fields[..] else {
                 continue;
             };
-            if other != inode {
+            let Ok(inode @ 1..) = inode.parse() else {
                 continue;
-            }
-            let (local, remote) = (address(local)?, address(remote)?);
-            return Some(match (name, state) {
-                ("TCP", "0A") => format!("listener on {local}"),
-                ("TCP", _) => format!("connection :{} - {remote}", local.port()),
-                _ => format!("UDP socket {local}"),
-            });
+            };
+            let (Some(local), Some(remote)) = (address(local), address(remote)) else {
+                continue;
+            };
+            let socket = match state {
+                _ if protocol.starts_with("udp") => format!("UDP socket {local}"),
+                "0A" => format!("listener on {local}"),
+                _ => format!("connection :{} - {remote}", local.port()),
+            };
+            sockets.insert(inode, socket);
         }
     }
     let table = fs::read_to_string(format!("/proc/{pid}/net/unix")).unwrap_or_default();
     for line in table.lines() {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        let [_, _, _, flags, _, _, other, ref path @ ..] = fields[..] else {
+        let [_, _, _, flags, _, _, inode, ref path @ ..] = fields[..] else {
             continue;
         };
-        if other == inode {
-            let listens = flags == "00010000"; // __SO_ACCEPTCON
-            let kind = if listens {
-                "Unix listener"
-            } else {
-                "Unix socket"
-            };
-            return Some(format!("{kind} {}", path.join(" ")).trim_end().to_string());
-        }
+        let Ok(inode) = inode.parse() else {
+            continue; // the heading
+        };
+        let listens = flags == "00010000"; // __SO_ACCEPTCON
+        let kind = if listens {
+            "Unix listener"
+        } else {
+            "Unix socket"
+        };
+        let socket = format!("{kind} {}", path.join(" "));
+        sockets.insert(inode, socket.trim_end().to_string());
     }
-    None
+    sockets
 }
 
 /// `0100007F:1F90`: the bytes of the address, in groups of four that are read as numbers.
