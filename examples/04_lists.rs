@@ -239,6 +239,6 @@ fn say(line: impl Display) {
 // Answers:
 // 1. O never gets on the ready list: what arrives does not match its interest, which is ERR and HUP
 //    alone. `reregister` in main has EPOLLIN; without EPOLLET, or with it, O is reported then.
-// 2. L is on the ready list all the time, because there is room to write. Each poll reports it, even
-//    after everything is read.
+// 2. L is on the ready list all the time, because there is room to write: each poll reports it,
+//    after the read, too.
 // 3. L stays on the ready list, so the poll that got nothing gets L. E and O do not: nothing new.
