@@ -83,7 +83,7 @@ impl Chat {
 
 impl Client {
     /// Writes what the kernel accepts. If it accepts no more, an event reports when to try again.
-    /// If the connection has failed, an event leads to a read that returns the error or end of file.
+    /// If the connection has failed, an event leads to a read, which returns the reason.
     fn flush(&mut self) {
         while !self.queue.is_empty() {
             let Ok(count) = self.stream.write(&self.queue) else {
