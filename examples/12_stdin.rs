@@ -7,7 +7,7 @@
 //! cargo run --example 12_stdin -- - <Cargo.toml  # a regular file
 //! ```
 //!
-//! You see two loops get the same input: three lines at once, after 0.2 s half a line, and 0.2 s
+//! You see two loops get the same input: three lines at once, after 0.3 s half a line, and 0.3 s
 //! later its rest. The loop with `BufReader` sleeps although lines have arrived, and blocks in the
 //! middle of a line. The loop that reads into its own buffer does neither. Last, `register` refuses
 //! `/dev/null`, as it refuses a file on disk, and the loop reads it directly.
@@ -119,7 +119,7 @@ impl Log {
     }
 }
 
-const PAUSE: Duration = Duration::from_millis(200);
+const PAUSE: Duration = Duration::from_millis(300);
 
 /// Returns a stream on which the input arrives.
 fn typed() -> io::Result<UnixStream> {
