@@ -42,7 +42,11 @@ fn bare(ours: &UnixStream) -> io::Result<Vec<ffi::Event>> {
     if result == -1 {
         return Err(io::Error::last_os_error()); // `epfd` stays open.
     }
-    row("epoll_ctl", result, "AsFd: open; -1 becomes an error");
+    row(
+        "epoll_ctl",
+        result,
+        "takes only open descriptors; -1 becomes an error",
+    );
 
     let mut events = Vec::<ffi::Event>::with_capacity(8);
     // SAFETY: the kernel writes at most 8 events.
@@ -52,7 +56,11 @@ fn bare(ours: &UnixStream) -> io::Result<Vec<ffi::Event>> {
     }
     // SAFETY: the kernel has written `count` events.
     unsafe { events.set_len(count as usize) };
-    row("epoll_wait", count, "sets the length; retries on EINTR");
+    row(
+        "epoll_wait",
+        count,
+        "sets the length of the Vec; retries on EINTR",
+    );
 
     // SAFETY: `epfd` is open, and nothing else owns it.
     drop(unsafe { OwnedFd::from_raw_fd(epfd) });
@@ -80,20 +88,16 @@ fn main() -> io::Result<()> {
     say(format!("\nwith ffi.rs alone:  {bare}"));
     say(format!("through poll.rs:    {with_poll}\n"));
 
-    say(if bare != with_poll {
-        "Takeaway: a call whose result is not checked fails without a word: the bare\n\
-         calls got other events than poll.rs."
-            .to_owned()
+    if bare != with_poll {
+        say("Takeaway: a call whose result is not checked fails without a word: the bare");
+        say("calls got other events than poll.rs.");
     } else if left_open > 0 {
-        format!(
-            "Takeaway: a descriptor without an owner stays open: {left_open} more after the bare\n\
-             calls, 0 more after poll.rs."
-        )
+        say("Takeaway: a descriptor without an owner stays open; the bare calls have left");
+        say(format!("{left_open} behind."));
     } else {
-        "Takeaway: an event queue is three system calls; poll.rs does what they leave\n\
-         to the caller: close the descriptor, check for errors, set the length, retry."
-            .to_owned()
-    });
+        say("Takeaway: an event queue is three system calls; poll.rs does what they leave");
+        say("to the caller: close the descriptor, check for errors, set the length, retry.");
+    }
     Ok(())
 }
 
