@@ -42,11 +42,7 @@ fn bare(ours: &UnixStream) -> io::Result<Vec<ffi::Event>> {
     if result == -1 {
         return Err(io::Error::last_os_error()); // `epfd` stays open.
     }
-    row(
-        "epoll_ctl",
-        result,
-        "takes only open descriptors; -1 becomes an error",
-    );
+    row("epoll_ctl", result, "open descriptors only; checks for -1");
 
     let mut events = Vec::<ffi::Event>::with_capacity(8);
     // SAFETY: the kernel writes at most 8 events.
@@ -56,11 +52,7 @@ fn bare(ours: &UnixStream) -> io::Result<Vec<ffi::Event>> {
     }
     // SAFETY: the kernel has written `count` events.
     unsafe { events.set_len(count as usize) };
-    row(
-        "epoll_wait",
-        count,
-        "sets the length of the Vec; retries on EINTR",
-    );
+    row("epoll_wait", count, "sets the length; retries on EINTR");
 
     // SAFETY: `epfd` is open, and nothing else owns it.
     drop(unsafe { OwnedFd::from_raw_fd(epfd) });
