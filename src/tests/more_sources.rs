@@ -14,6 +14,8 @@ use std::thread;
 unsafe extern "C" {
     fn memfd_create(name: *const c_char, flags: c_uint) -> c_int;
     fn raise(signal: c_int) -> c_int;
+    fn tcgetattr(fd: c_int, attributes: *mut u32) -> c_int;
+    fn tcsetattr(fd: c_int, when: c_int, attributes: *const u32) -> c_int;
 }
 
 /// Asserts that a read of `too_few` bytes fails with `EINVAL` and that the source stays ready.
@@ -171,6 +173,47 @@ fn typed_input_that_was_reported_is_gone_after_ctrl_c() {
     until("the input is gone", || ready_bits(&mut poll) == 0);
     let read = terminal.read(&mut buffer).unwrap_err();
     assert_eq!(read.kind(), ErrorKind::WouldBlock, "here, it could sleep");
+}
+
+/// Sets a terminal to raw mode: a read returns when there are `bytes`, not when there is a line.
+#[cfg(not(any(target_arch = "powerpc", target_arch = "powerpc64")))] // another struct termios
+fn set_raw_mode(terminal: &File, bytes: u8) {
+    // struct termios: four words of flags, the local ones last; then a byte, and the characters.
+    const ICANON_AND_ECHO: u32 = 0o12;
+    let mut attributes = [0_u32; 32];
+    // SAFETY: a `struct termios` is at most 60 bytes long.
+    assert_eq!(
+        unsafe { tcgetattr(terminal.as_raw_fd(), attributes.as_mut_ptr()) },
+        0
+    );
+    attributes[3] &= !ICANON_AND_ECHO;
+    let mut words = attributes.map(u32::to_ne_bytes);
+    let characters = words.as_flattened_mut();
+    const VTIME: usize = 5;
+    const VMIN: usize = 6;
+    characters[17 + VTIME] = 0;
+    characters[17 + VMIN] = bytes;
+    let attributes = words.map(u32::from_ne_bytes);
+    // SAFETY: the C library reads a `struct termios`.
+    assert_eq!(
+        unsafe { tcsetattr(terminal.as_raw_fd(), 0, attributes.as_ptr()) },
+        0
+    );
+}
+
+#[test]
+#[cfg(not(any(target_arch = "powerpc", target_arch = "powerpc64")))]
+fn a_terminal_with_vmin_zero_reads_zero_bytes_and_with_vmin_five_waits_for_five() {
+    let (mut keyboard, mut terminal) = pseudoterminal();
+    set_raw_mode(&terminal, 0);
+    assert_eq!(terminal.read(&mut [0; 100]).unwrap(), 0, "not WouldBlock");
+    set_raw_mode(&terminal, 5);
+    let mut poll = queue_with(&terminal, EPOLLIN);
+    keyboard.write_all(b"abc").unwrap();
+    assert_eq!(ready_bits(&mut poll), 0);
+    keyboard.write_all(b"de").unwrap();
+    assert_eq!(await_events(&mut poll)[0].bits(), EPOLLIN);
+    assert_eq!(terminal.read(&mut [0; 100]).unwrap(), 5);
 }
 
 #[test]
