@@ -62,6 +62,7 @@ pub mod c {
         pub fn prctl(option: c_int, ...) -> c_int;
         pub fn pthread_sigmask(how: c_int, set: *const c_void, old: *mut c_void) -> c_int;
         pub fn ptsname_r(fd: c_int, name: *mut c_char, len: usize) -> c_int;
+        pub fn raise(signal: c_int) -> c_int;
         pub fn read(fd: c_int, bytes: *mut c_void, len: usize) -> isize;
         pub fn recv(fd: c_int, bytes: *mut c_void, len: usize, flags: c_int) -> isize;
         pub fn send(fd: c_int, bytes: *const c_void, len: usize, flags: c_int) -> isize;
