@@ -135,7 +135,7 @@ memory() {
     install valgrind iproute2
     build
     tests=$(cargo test --lib --no-run 2>&1 | sed -n 's/.*(\(target[^)]*\))$/\1/p')
-    under_valgrind "$tests" --test-threads=1 --skip thousand --skip eight_threads
+    under_valgrind "$tests" --test-threads=1 --skip thousand
     expect "$work/valgrind" "test result: ok."
     in_a_network bash -c '. .ci/lib.sh; . .ci/processes.sh; under_valgrind target/debug/epollet'
     expect "$work/valgrind" "5 of 5 answered"

@@ -4,6 +4,7 @@
 //! For the same reason they are a test target of their own.
 
 mod common;
+mod inherited;
 mod model_rules;
 
 use common::*;

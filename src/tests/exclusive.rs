@@ -154,3 +154,16 @@ fn a_queue_as_an_exclusive_source_is_einval() {
         EINVAL
     );
 }
+
+#[test]
+fn an_exclusive_source_is_reported_by_an_instance_registered_before_the_one_that_sleeps() {
+    let (ours, mut theirs) = unix_pair();
+    let interest = EPOLLIN | EPOLLEXCLUSIVE;
+    let [mut busy, mut idle] = [(); 2].map(|()| queue_with(&ours, interest));
+    thread::scope(|scope| {
+        let sleeper = spawn_asleep(scope, || await_events(&mut idle)[0].bits());
+        theirs.write_all(b"a").unwrap();
+        assert_eq!(sleeper.join().unwrap(), EPOLLIN);
+    });
+    assert_eq!(ready_bits(&mut busy), EPOLLIN);
+}

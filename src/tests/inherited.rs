@@ -1,9 +1,6 @@
-//! What child processes inherit: blocked signals, signalfds, and the ends of pipes. The tests take
-//! turns, so that no child holds what belongs to another test.
+//! What child processes inherit: blocked signals, signalfds, and the ends of pipes.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use epollet::Interest;
 use epollet::ffi::{EFD_CLOEXEC, EFD_NONBLOCK, EPOLLHUP, EPOLLIN, eventfd};
 use std::ffi::{c_int, c_long};

@@ -3,7 +3,8 @@
 use super::common::*;
 use crate::Interest;
 use crate::ffi::{EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT};
-use std::fs::{self, OpenOptions};
+use std::ffi::c_int;
+use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -118,4 +119,96 @@ fn a_pseudoterminal_that_is_hung_up_can_be_opened_again() {
     drop(terminal);
     await_bits(&master, EPOLLHUP);
     master.write_all(b"a").unwrap();
+}
+
+#[test]
+fn a_fifo_that_is_open_for_writing_too_has_no_hang_up() {
+    let (reader, writer) = pipe();
+    let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
+    let mut options = OpenOptions::new();
+    options.custom_flags(NONBLOCK).read(true).write(true);
+    let mut both = options.open(path).unwrap();
+    let mut poll = queue_with(&both, Interest::READABLE);
+    (&writer).write_all(b"a").unwrap();
+    assert_eq!(ready_bits(&mut poll), EPOLLIN);
+    both.read_exact(&mut [0]).unwrap();
+    drop(writer);
+    assert_eq!(ready_bits(&mut poll), 0, "the last other writer is gone");
+}
+
+#[test]
+fn a_short_read_of_a_pipe_in_packet_mode_leaves_the_next_packet_unreported() {
+    const O_DIRECT: c_int = if cfg!(any(target_arch = "arm", target_arch = "aarch64")) {
+        0o200000
+    } else if cfg!(any(target_arch = "powerpc", target_arch = "powerpc64")) {
+        0o400000
+    } else {
+        0o40000
+    };
+    let mut fds = [-1; 2];
+    // SAFETY: the kernel writes two descriptors.
+    let made = unsafe { c::pipe2(fds.as_mut_ptr(), NONBLOCK | CLOEXEC | O_DIRECT) };
+    assert_eq!(made, 0);
+    let [mut reader, mut writer] = fds.map(|fd| File::from(owned_fd(fd)));
+    let mut poll = queue_with(&reader, Interest::READABLE | Interest::EDGE);
+    writer.write_all(b"one").unwrap();
+    writer.write_all(b"two").unwrap();
+    assert_eq!(ready_bits(&mut poll), EPOLLIN);
+    assert_eq!(reader.read(&mut [0; 100]).unwrap(), 3, "a short read");
+    assert_eq!(ready_bits(&mut poll), 0, "no second event");
+    assert_eq!(reader.read(&mut [0; 100]).unwrap(), 3);
+}
+
+#[test]
+fn typed_input_that_was_reported_is_gone_after_ctrl_c() {
+    let (mut keyboard, mut terminal) = pseudoterminal();
+    let mut poll = queue_with(&terminal, Interest::READABLE);
+    keyboard.write_all(b"hello\n").unwrap();
+    assert_eq!(await_events(&mut poll)[0].bits(), EPOLLIN);
+    keyboard.write_all(b"\x03").unwrap(); // Ctrl-C. No process has this terminal.
+    let mut buffer = [0; 100];
+    until("the input is gone", || ready_bits(&mut poll) == 0);
+    let read = terminal.read(&mut buffer).unwrap_err();
+    assert_eq!(read.kind(), ErrorKind::WouldBlock, "here, it could sleep");
+}
+
+/// Sets a terminal to raw mode: a read returns when there are `bytes`, not when there is a line.
+#[cfg(not(any(target_arch = "powerpc", target_arch = "powerpc64")))] // another struct termios
+fn set_raw_mode(terminal: &File, bytes: u8) {
+    // struct termios: four words of flags, the local ones last; then a byte, and the characters.
+    const ICANON_AND_ECHO: u32 = 0o12;
+    let mut attributes = [0_u32; 32];
+    // SAFETY: a `struct termios` is at most 60 bytes long.
+    assert_eq!(
+        unsafe { c::tcgetattr(terminal.as_raw_fd(), attributes.as_mut_ptr()) },
+        0
+    );
+    attributes[3] &= !ICANON_AND_ECHO;
+    let mut words = attributes.map(u32::to_ne_bytes);
+    let characters = words.as_flattened_mut();
+    const VTIME: usize = 5;
+    const VMIN: usize = 6;
+    characters[17 + VTIME] = 0;
+    characters[17 + VMIN] = bytes;
+    let attributes = words.map(u32::from_ne_bytes);
+    // SAFETY: the C library reads a `struct termios`.
+    assert_eq!(
+        unsafe { c::tcsetattr(terminal.as_raw_fd(), 0, attributes.as_ptr()) },
+        0
+    );
+}
+
+#[test]
+#[cfg(not(any(target_arch = "powerpc", target_arch = "powerpc64")))]
+fn a_terminal_with_vmin_zero_reads_zero_bytes_and_with_vmin_five_waits_for_five() {
+    let (mut keyboard, mut terminal) = pseudoterminal();
+    set_raw_mode(&terminal, 0);
+    assert_eq!(terminal.read(&mut [0; 100]).unwrap(), 0, "not WouldBlock");
+    set_raw_mode(&terminal, 5);
+    let mut poll = queue_with(&terminal, EPOLLIN);
+    keyboard.write_all(b"abc").unwrap();
+    assert_eq!(ready_bits(&mut poll), 0);
+    keyboard.write_all(b"de").unwrap();
+    assert_eq!(await_events(&mut poll)[0].bits(), EPOLLIN);
+    assert_eq!(terminal.read(&mut [0; 100]).unwrap(), 5);
 }

@@ -285,3 +285,31 @@ fn a_plain_read_loses_the_out_of_band_byte_even_if_it_would_block() {
     assert_eq!(drain(&mut ours), 5, "the bytes behind it");
     assert!(receive_urgent(&ours).is_err());
 }
+
+#[test]
+fn a_short_read_of_tcp_can_end_at_an_out_of_band_byte() {
+    let (mut ours, mut theirs) = tcp_pair();
+    let mut poll = queue_with(&ours, Interest::READABLE | Interest::EDGE);
+    theirs.write_all(b"one").unwrap();
+    await_events(&mut poll);
+    send_urgent(&theirs, b'!');
+    await_events(&mut poll);
+    theirs.write_all(b"two").unwrap();
+    await_events(&mut poll);
+    until("no more edges", || ready_bits(&mut poll) == 0);
+    assert_eq!(ours.read(&mut [0; 100]).unwrap(), 3, "a short read");
+    assert_eq!(ready_bits(&mut poll), 0, "no second event");
+    assert_eq!(ours.read(&mut [0; 100]).unwrap(), 3);
+}
+
+#[test]
+fn so_oobinline_leaves_the_out_of_band_byte_in_the_stream() {
+    const SO_OOBINLINE: i32 = 10;
+    let (mut ours, theirs) = tcp_pair();
+    set_socket_option(&ours, SO_OOBINLINE, &[1]);
+    send_urgent(&theirs, b'!');
+    await_bits(&ours, EPOLLIN);
+    let mut byte = [0];
+    ours.read_exact(&mut byte).unwrap();
+    assert_eq!(&byte, b"!");
+}

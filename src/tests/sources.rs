@@ -2,14 +2,14 @@
 //! `children.rs`.
 
 use super::common::*;
-use crate::ffi::{EPOLLERR, EPOLLIN, EPOLLPRI};
+use crate::ffi::{EFD_CLOEXEC, EFD_NONBLOCK, EPOLLERR, EPOLLIN, EPOLLPRI, eventfd};
 use crate::{Interest, Poll};
-use std::ffi::CString;
+use std::ffi::{CString, c_int, c_long};
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::{env, process};
+use std::{env, process, ptr, thread};
 
 #[test]
 fn any_owner_of_a_descriptor_is_a_source() {
@@ -97,4 +97,119 @@ fn a_queue_whose_ready_list_has_something_to_report_is_readable() {
     theirs.write_all(b"a").unwrap();
     assert_eq!(sorted_tokens(&ready_now(&mut outer)), [2]);
     assert_eq!(sorted_tokens(&ready_now(&mut inner)), [1]);
+}
+
+/// Asserts that a read of `too_few` bytes fails with `EINVAL` and that the source stays ready.
+fn stays_ready(source: &File, too_few: usize) {
+    let mut poll = queue_with(source, Interest::READABLE);
+    assert_eq!(await_events(&mut poll)[0].bits(), EPOLLIN);
+    let mut buffer = vec![0; too_few];
+    assert_eq!(os_code((&mut &*source).read(&mut buffer)), EINVAL);
+    assert_eq!(ready_bits(&mut poll), EPOLLIN, "a loop spins");
+}
+
+#[test]
+fn an_inotify_descriptor_stays_ready_if_the_buffer_is_too_small() {
+    const IN_CREATE: u32 = 0x100;
+    let directory = std::env::temp_dir().join(format!("epollet-inotify-{}", std::process::id()));
+    fs::create_dir(&directory).unwrap();
+    let path = CString::new(directory.as_os_str().as_bytes()).unwrap();
+    // SAFETY: no pointer; then a path that ends in a zero byte.
+    let inotify = owned_fd(unsafe { c::inotify_init1(CLOEXEC | NONBLOCK) });
+    assert!(unsafe { c::inotify_add_watch(inotify.as_raw_fd(), path.as_ptr(), IN_CREATE) } >= 0);
+    let name = "a".repeat(100);
+    File::create(directory.join(name)).unwrap();
+    stays_ready(&File::from(inotify), 64);
+    fs::remove_dir_all(&directory).unwrap();
+}
+
+/// Returns a timer that expires after these nanoseconds.
+fn timer(nanoseconds: c_long) -> File {
+    const CLOCK_MONOTONIC: c_int = 1;
+    // SAFETY: no pointer; then a `struct itimerspec`.
+    let timer = owned_fd(unsafe { c::timerfd_create(CLOCK_MONOTONIC, CLOEXEC | NONBLOCK) });
+    let once: [c_long; 4] = [0, 0, 0, nanoseconds];
+    let set = unsafe { c::timerfd_settime(timer.as_raw_fd(), 0, once.as_ptr(), ptr::null_mut()) };
+    assert_eq!(set, 0);
+    File::from(timer)
+}
+
+#[test]
+fn a_timerfd_and_an_eventfd_stay_ready_if_the_buffer_is_too_small() {
+    stays_ready(&timer(1), 7);
+    // SAFETY: no pointer.
+    let counter = owned_fd(unsafe { eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK) });
+    stays_ready(&File::from(counter), 7);
+}
+
+#[test]
+fn a_timerfd_that_is_set_to_zero_is_disarmed() {
+    let timer = timer(0);
+    let mut current: [c_long; 4] = [1; 4];
+    // SAFETY: the kernel writes a `struct itimerspec`.
+    let got = unsafe { c::timerfd_gettime(timer.as_raw_fd(), current.as_mut_ptr()) };
+    assert_eq!((got, current), (0, [0; 4]), "it will never expire");
+    assert_eq!(ready_bits(&mut queue_with(&timer, EPOLLIN)), 0);
+}
+
+#[test]
+fn an_epoll_instance_cannot_be_read_and_stays_ready() {
+    let (ours, mut theirs) = unix_pair();
+    theirs.write_all(b"a").unwrap();
+    let inner = queue_with(&ours, EPOLLIN);
+    let inner = File::from(inner.as_fd().try_clone_to_owned().unwrap());
+    stays_ready(&inner, 100);
+}
+
+const SIGUSR1: c_int = 10;
+
+/// Blocks `SIGUSR1` in this thread and returns a signalfd for it.
+fn signalfd() -> File {
+    let mut mask = [0_u64; 16]; // sigset_t
+    mask[0] = 1 << (SIGUSR1 - 1);
+    let mask = mask.as_ptr().cast();
+    // SAFETY: the mask outlives the calls.
+    unsafe {
+        assert_eq!(c::pthread_sigmask(0, mask, ptr::null_mut()), 0); // SIG_BLOCK
+        File::from(owned_fd(c::signalfd(-1, mask, CLOEXEC | NONBLOCK)))
+    }
+}
+
+/// Sends `SIGUSR1` to this thread alone.
+fn raise_signal() {
+    // SAFETY: the signal is blocked in this thread.
+    assert_eq!(unsafe { c::raise(SIGUSR1) }, 0);
+}
+
+#[test]
+fn a_signalfd_merges_equal_signals_and_stays_ready_if_the_buffer_is_too_small() {
+    // A thread of its own ends with its blocked signal.
+    let run = thread::spawn(|| {
+        let mut signals = signalfd();
+        for _ in 0..5 {
+            raise_signal();
+        }
+        stays_ready(&signals, 127);
+        let mut info = [0; 128 * 5]; // struct signalfd_siginfo
+        assert_eq!(signals.read(&mut info).unwrap(), 128, "one of five");
+        let more = signals.read(&mut info).unwrap_err();
+        assert_eq!(more.kind(), ErrorKind::WouldBlock);
+    });
+    run.join().unwrap();
+}
+
+#[test]
+fn a_signalfd_does_not_see_a_signal_that_another_thread_raises_for_itself() {
+    let signals = thread::spawn(|| {
+        let signals = signalfd();
+        let mut poll = queue_with(&signals, EPOLLIN);
+        let other = thread::spawn(|| {
+            let signals = signalfd();
+            raise_signal();
+            ready_bits(&mut queue_with(&signals, EPOLLIN))
+        });
+        assert_eq!(other.join().unwrap(), EPOLLIN, "the thread itself sees it");
+        ready_bits(&mut poll)
+    });
+    assert_eq!(signals.join().unwrap(), 0);
 }

@@ -62,6 +62,7 @@ pub mod c {
         pub fn prctl(option: c_int, ...) -> c_int;
         pub fn pthread_sigmask(how: c_int, set: *const c_void, old: *mut c_void) -> c_int;
         pub fn ptsname_r(fd: c_int, name: *mut c_char, len: usize) -> c_int;
+        pub fn raise(signal: c_int) -> c_int;
         pub fn read(fd: c_int, bytes: *mut c_void, len: usize) -> isize;
         pub fn recv(fd: c_int, bytes: *mut c_void, len: usize, flags: c_int) -> isize;
         pub fn send(fd: c_int, bytes: *const c_void, len: usize, flags: c_int) -> isize;
@@ -78,6 +79,8 @@ pub mod c {
         pub fn signalfd(fd: c_int, mask: *const c_void, flags: c_int) -> c_int;
         pub fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int;
         pub fn syscall(number: c_long, ...) -> c_long;
+        pub fn tcgetattr(fd: c_int, attributes: *mut u32) -> c_int;
+        pub fn tcsetattr(fd: c_int, when: c_int, attributes: *const u32) -> c_int;
         pub fn timerfd_create(clock: c_int, flags: c_int) -> c_int;
         pub fn timerfd_gettime(fd: c_int, current: *mut c_long) -> c_int;
         pub fn timerfd_settime(

@@ -9,6 +9,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::mpsc;
 use std::thread;
 
 const IPPROTO_TCP: c_int = 6;
@@ -242,12 +243,14 @@ fn shutting_down_and_reading_to_the_end_before_the_close_loses_nothing() {
     let sent = fill(&mut ours);
     ours.shutdown(Shutdown::Write).unwrap();
     theirs.set_nonblocking(false).unwrap();
+    theirs.set_read_timeout(Some(LONG)).unwrap();
     let client = thread::spawn(move || {
         let mut received = Vec::new();
         theirs.read_to_end(&mut received).unwrap();
         received.len()
     });
     ours.set_nonblocking(false).unwrap();
+    ours.set_read_timeout(Some(LONG)).unwrap();
     while ours.read(&mut [0; 100]).unwrap() > 0 {}
     drop(ours);
     assert_eq!(client.join().unwrap(), sent);
@@ -305,23 +308,22 @@ fn fionread_tells_how_many_bytes_are_ready() {
 
 #[test]
 fn one_large_write_can_be_several_edges() {
-    let (ours, mut theirs) = unix_pair();
+    let (mut ours, mut theirs) = unix_pair();
     theirs.set_nonblocking(false).unwrap();
     let mut poll = queue_with(&ours, Interest::READABLE | Interest::EDGE);
-    thread::scope(|scope| {
-        let writer = spawn_asleep(scope, move || theirs.write(&[0; 1_000_000]).unwrap());
-        let mut total = 0;
-        for _edge in 0..2 {
-            await_events(&mut poll);
-            // All that is there now. Then the writer goes on with the same write.
-            let mut buffer = vec![0; bytes_ready(&ours)];
-            (&ours).read_exact(&mut buffer).unwrap();
-            total += buffer.len();
-        }
-        ours.set_nonblocking(false).unwrap();
-        total += (&ours).read_to_end(&mut Vec::new()).unwrap();
-        assert_eq!((writer.join().unwrap(), total), (1_000_000, 1_000_000));
+    // Not in a scope: if this test fails, the writer sleeps until `ours` is closed.
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        tell.send(stat()).unwrap();
+        theirs.write(&[0; 1_000_000])
     });
+    let writer = told.recv().unwrap();
+    for _edge in 0..2 {
+        await_events(&mut poll);
+        await_state(&writer, 'S');
+        // All that is there now. Then the writer goes on with the same write.
+        ours.read_exact(&mut vec![0; bytes_ready(&ours)]).unwrap();
+    }
 }
 
 #[test]
@@ -331,7 +333,7 @@ fn a_write_by_the_peer_is_no_edge_if_the_receive_buffer_is_full() {
     const SO_SNDBUF: c_int = 7;
     set_socket_option(&theirs, SO_SNDBUF, &[4096]);
     fill(&mut theirs);
-    while ready_bits(&mut poll) != 0 {}
+    until("no more edges", || ready_bits(&mut poll) == 0);
     let full = bytes_ready(&ours);
     // Now the peer has room to write, but there is none here.
     set_socket_option(&theirs, SO_SNDBUF, &[200_000]);
