@@ -129,6 +129,16 @@ epoll_ctl:error=ENOSPC:when=2 1 2 of 3 answered
 FAULTS
 }
 
+# Chromium shows the page of the playground, and strace what the kernel returned.
+page_in_a_browser() {
+    install chromium chromium-driver strace
+    cargo build --example playground
+    cd examples/playground/browser
+    cargo fmt --check
+    CARGO_TARGET_DIR=$work/browser cargo clippy --locked --all-targets -- -D warnings
+    CARGO_TARGET_DIR=$work/browser cargo test --locked
+}
+
 # Left out: tests that need a large number of operations to show their fact.
 memory() {
     local tests
