@@ -7,8 +7,9 @@
 use super::action::{Action, MOST_READ};
 use super::model::files::Kind;
 use super::model::{Kernel, Key, Queue};
+use super::strace::{event_text, quoted, returned};
 use epollet::ffi::{self, EPOLLIN, EPOLLOUT};
-use epollet::{Events, Interest, Poll, Token};
+use epollet::{Events, Poll, Token};
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{c_int, c_ulong};
 use std::fmt::Debug;
@@ -561,59 +562,6 @@ fn first_name(name: &str) -> &str {
     name.split("_dup").next().unwrap_or(name)
 }
 
-/// How strace prints a `struct epoll_event`.
-fn event_text(token: Token, bits: u32) -> String {
-    let names = match bits {
-        0 => "0".into(),
-        _ => format!("{:?}", Interest::from(bits)).replace(' ', ""),
-    };
-    format!("{{events={names}, data={{u32={token}, u64={token}}}}}")
-}
-
-/// How strace prints what a call returned.
-fn returned(result: Result<usize, &io::Error>) -> String {
-    match result {
-        Ok(number) => format!(" = {number}"),
-        Err(error) => {
-            let name = match error.kind() {
-                ErrorKind::AlreadyExists => "EEXIST",
-                ErrorKind::NotFound => "ENOENT",
-                ErrorKind::WouldBlock => "EAGAIN",
-                ErrorKind::BrokenPipe => "EPIPE",
-                ErrorKind::ConnectionReset => "ECONNRESET",
-                ErrorKind::InvalidInput => "EINVAL",
-                _ if error.raw_os_error() == Some(ELOOP) => "ELOOP",
-                _ => "an error",
-            };
-            // "File exists (os error 17)"
-            let text = error.to_string();
-            let text = text.split(" (os error").next().unwrap_or_default();
-            format!(" = -1 {name} ({text})")
-        }
-    }
-}
-
-/// How strace prints bytes.
-fn quoted(bytes: &[u8]) -> String {
-    let mut text = String::from("\"");
-    for (index, byte) in bytes.iter().enumerate() {
-        let digit_follows = bytes.get(index + 1).is_some_and(u8::is_ascii_digit);
-        match byte {
-            b'"' | b'\\' => text.extend(['\\', char::from(*byte)]),
-            b' '..=b'~' => text.push(char::from(*byte)),
-            b'\t' => text += "\\t",
-            b'\n' => text += "\\n",
-            0x0b => text += "\\v",
-            0x0c => text += "\\f",
-            b'\r' => text += "\\r",
-            _ if digit_follows => text += &format!("\\{byte:03o}"),
-            _ => text += &format!("\\{byte:o}"),
-        }
-    }
-    text + "\""
-}
-
-const ELOOP: i32 = 40;
 const SHUT_WR: c_int = 1;
 #[cfg(any(target_arch = "powerpc", target_arch = "powerpc64"))]
 const FIONREAD: c_ulong = 0x4004_667f;

@@ -13,11 +13,14 @@ mod action;
 #[path = "../../examples/playground/bench.rs"]
 mod bench;
 #[path = "../../examples/model/mod.rs"]
+#[allow(clippy::duplicate_mod)] // also in `model.rs`
 mod model;
 #[path = "playground_random.rs"]
 mod random;
 #[path = "../../examples/playground/scenes.rs"]
 mod scenes;
+#[path = "../../examples/playground/strace.rs"]
+mod strace;
 #[path = "../../examples/playground/visitor.rs"]
 mod visitor;
 
@@ -29,7 +32,7 @@ use std::env;
 use visitor::Visitor;
 
 #[test]
-fn kernel_and_model_agree_after_random_actions() {
+fn kernel_and_model_agree_after_a_hundred_thousand_random_actions() {
     let steps = number("EPOLLET_STEPS").unwrap_or(100_000);
     let seed = number("EPOLLET_SEED").unwrap_or(1);
     let mut random = Random(seed);

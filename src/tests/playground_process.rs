@@ -15,6 +15,8 @@ mod model;
 mod random;
 #[path = "../../examples/playground/scenes.rs"]
 mod scenes;
+#[path = "../../examples/playground/strace.rs"]
+mod strace;
 #[path = "../../examples/playground/take_away.rs"]
 mod take_away;
 #[path = "../../examples/playground/visitor.rs"]
