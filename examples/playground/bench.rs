@@ -59,7 +59,6 @@ pub struct Step {
     pub made: Vec<String>,
     /// The system calls, as strace prints them.
     pub calls: Vec<String>,
-    pub error: Option<io::Error>,
     pub report: Option<Report>,
 }
 
@@ -102,7 +101,6 @@ impl Bench {
             action: action.clone(),
             made: Vec::new(),
             calls: Vec::new(),
-            error: None,
             report: None,
         };
         match &action {
@@ -209,10 +207,8 @@ impl Bench {
             file,
             fd: source.as_raw_fd(),
         };
-        let (registry, epfd) = (
-            self.queues[queue].registry(),
-            self.queues[queue].as_raw_fd(),
-        );
+        let registry = self.queues[queue].registry();
+        let epfd = registry.as_raw_fd();
         let (name, event, result) = match step.action {
             Action::Register(_, _, token, interest) => (
                 "ADD",
@@ -235,14 +231,13 @@ impl Bench {
 
         // The kernel refuses a circle of queues. The model knows none.
         let refused = self.is_itself(key) || name == "ADD" && self.is_circle(key);
-        let kernel = result.as_ref().copied().map_err(io::Error::kind);
+        let kernel = kind_of(&result);
         let model = match (refused, event) {
             (true, _) => Err(kernel.err().unwrap_or(ErrorKind::InvalidInput)),
             (false, Some((token, bits))) if name == "ADD" => self.model.register(key, token, bits),
             (false, Some((token, bits))) => self.model.reregister(key, token, bits),
             (false, None) => self.model.deregister(key),
         };
-        step.error = result.err();
         self.same("the result", kernel, model);
         Ok(())
     }
@@ -255,13 +250,14 @@ impl Bench {
                 let unread = self.unread_in_model(stream.peer);
                 if !stream.cannot_write && unread + count > UNREAD {
                     return Err(format!(
-                        "{unread} bytes wait there already, and a bench keeps {UNREAD} at most. Read some first."
+                        "{unread} bytes are unread there, and {UNREAD} may be. Read some first."
                     ));
                 }
-                match stream.cannot_write {
-                    true => (vec![b'x'; count], Err(ErrorKind::BrokenPipe)),
-                    false => (vec![b'x'; count], Ok(count)),
-                }
+                let model = match stream.cannot_write {
+                    true => Err(ErrorKind::BrokenPipe),
+                    false => Ok(count),
+                };
+                (vec![b'x'; count], model)
             }
             _ => ((count as u64).to_ne_bytes().to_vec(), Ok(8)),
         };
@@ -282,12 +278,7 @@ impl Bench {
             }
             self.writes.entry(peer).or_default().push_back(count);
         }
-        self.same(
-            "the result",
-            result.as_ref().map_err(io::Error::kind).copied(),
-            model,
-        );
-        step.error = result.err();
+        self.same("the result", kind_of(&result), model);
         Ok(())
     }
 
@@ -321,12 +312,7 @@ impl Bench {
             }
             _ => self.model.read(file),
         }
-        self.same(
-            "the result",
-            result.as_ref().map_err(io::Error::kind).copied(),
-            model,
-        );
-        step.error = result.err();
+        self.same("the result", kind_of(&result), model);
     }
 
     /// Takes so many bytes off the writes that wait. Returns true if one of them ends.
@@ -358,12 +344,7 @@ impl Bench {
         };
         step.calls = vec![format!("shutdown({fd}, SHUT_WR)") + &returned(result.as_ref().copied())];
         self.model.shutdown(file, Shutdown::Write);
-        self.same(
-            "the result",
-            result.as_ref().map_err(io::Error::kind).copied(),
-            Ok(0),
-        );
-        step.error = result.err();
+        self.same("the result", kind_of(&result), Ok(0));
         Ok(())
     }
 
@@ -551,6 +532,11 @@ pub fn queue_name(number: usize) -> String {
 fn fdinfo(fd: RawFd) -> Result<String, String> {
     let path = format!("/proc/self/fdinfo/{fd}");
     fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))
+}
+
+/// Errors cannot be compared, but their kinds can.
+fn kind_of<T: Copy>(result: &io::Result<T>) -> Result<T, ErrorKind> {
+    result.as_ref().copied().map_err(io::Error::kind)
 }
 
 fn no_descriptor(error: io::Error) -> String {
