@@ -1,7 +1,7 @@
 //! Drives the page in Chromium. What it shows is compared with what strace has seen.
 //!
 //! ```sh
-//! cargo build --example playground
+//! apt-get install chromium chromium-driver strace
 //! cargo test --manifest-path examples/playground/browser/Cargo.toml
 //! ```
 //!
