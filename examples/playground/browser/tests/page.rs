@@ -182,17 +182,22 @@ fn the_keyboard_is_enough() {
         let focus = browser.run("return document.activeElement.id");
         assert_eq!(focus, json!(id), "the focus has moved");
     };
+    press("add-eventfd", "now().sources.length === 1");
+    press("register", "now().queues[0].interest.length === 1");
+    press("new", "now().step === 1");
     press("add-stream", "now().sources.length === 2");
     press("register", "now().queues[0].interest.length === 1");
     press("source-s1_peer", "chosen === 's1_peer'");
     press("do-write-1", "now().sources[0].unread === 1");
     press("poll-q1", "now().report?.events.length === 1");
-    go("step-4");
+    press("add-stream", "chosen === 's2'");
+    press("register", "now().queues[0].interest[1]?.token === 2");
+    go("step-6");
     browser.press(&UP.to_string());
-    browser.wait("seen === 3");
+    browser.wait("seen === 5");
     assert_eq!(
         browser.run("return document.activeElement.id"),
-        json!("step-3")
+        json!("step-5")
     );
     go("now");
     browser.press(&ENTER.to_string());
