@@ -7,8 +7,9 @@
 use super::action::{Action, MOST_READ};
 use super::model::files::Kind;
 use super::model::{Kernel, Key, Queue};
+use super::strace::{event_text, quoted, returned};
 use epollet::ffi::{self, EPOLLIN, EPOLLOUT};
-use epollet::{Events, Interest, Poll, Token};
+use epollet::{Events, Poll, Token};
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{c_int, c_ulong};
 use std::fmt::Debug;
@@ -58,7 +59,6 @@ pub struct Step {
     pub made: Vec<String>,
     /// The system calls, as strace prints them.
     pub calls: Vec<String>,
-    pub error: Option<io::Error>,
     pub report: Option<Report>,
 }
 
@@ -101,7 +101,6 @@ impl Bench {
             action: action.clone(),
             made: Vec::new(),
             calls: Vec::new(),
-            error: None,
             report: None,
         };
         match &action {
@@ -208,10 +207,8 @@ impl Bench {
             file,
             fd: source.as_raw_fd(),
         };
-        let (registry, epfd) = (
-            self.queues[queue].registry(),
-            self.queues[queue].as_raw_fd(),
-        );
+        let registry = self.queues[queue].registry();
+        let epfd = registry.as_raw_fd();
         let (name, event, result) = match step.action {
             Action::Register(_, _, token, interest) => (
                 "ADD",
@@ -234,14 +231,13 @@ impl Bench {
 
         // The kernel refuses a circle of queues. The model knows none.
         let refused = self.is_itself(key) || name == "ADD" && self.is_circle(key);
-        let kernel = result.as_ref().copied().map_err(io::Error::kind);
+        let kernel = kind_of(&result);
         let model = match (refused, event) {
             (true, _) => Err(kernel.err().unwrap_or(ErrorKind::InvalidInput)),
             (false, Some((token, bits))) if name == "ADD" => self.model.register(key, token, bits),
             (false, Some((token, bits))) => self.model.reregister(key, token, bits),
             (false, None) => self.model.deregister(key),
         };
-        step.error = result.err();
         self.same("the result", kernel, model);
         Ok(())
     }
@@ -254,13 +250,14 @@ impl Bench {
                 let unread = self.unread_in_model(stream.peer);
                 if !stream.cannot_write && unread + count > UNREAD {
                     return Err(format!(
-                        "{unread} bytes wait there already, and a bench keeps {UNREAD} at most. Read some first."
+                        "{unread} bytes are unread there, and {UNREAD} may be. Read some first."
                     ));
                 }
-                match stream.cannot_write {
-                    true => (vec![b'x'; count], Err(ErrorKind::BrokenPipe)),
-                    false => (vec![b'x'; count], Ok(count)),
-                }
+                let model = match stream.cannot_write {
+                    true => Err(ErrorKind::BrokenPipe),
+                    false => Ok(count),
+                };
+                (vec![b'x'; count], model)
             }
             _ => ((count as u64).to_ne_bytes().to_vec(), Ok(8)),
         };
@@ -281,12 +278,7 @@ impl Bench {
             }
             self.writes.entry(peer).or_default().push_back(count);
         }
-        self.same(
-            "the result",
-            result.as_ref().map_err(io::Error::kind).copied(),
-            model,
-        );
-        step.error = result.err();
+        self.same("the result", kind_of(&result), model);
         Ok(())
     }
 
@@ -320,12 +312,7 @@ impl Bench {
             }
             _ => self.model.read(file),
         }
-        self.same(
-            "the result",
-            result.as_ref().map_err(io::Error::kind).copied(),
-            model,
-        );
-        step.error = result.err();
+        self.same("the result", kind_of(&result), model);
     }
 
     /// Takes so many bytes off the writes that wait. Returns true if one of them ends.
@@ -357,12 +344,7 @@ impl Bench {
         };
         step.calls = vec![format!("shutdown({fd}, SHUT_WR)") + &returned(result.as_ref().copied())];
         self.model.shutdown(file, Shutdown::Write);
-        self.same(
-            "the result",
-            result.as_ref().map_err(io::Error::kind).copied(),
-            Ok(0),
-        );
-        step.error = result.err();
+        self.same("the result", kind_of(&result), Ok(0));
         Ok(())
     }
 
@@ -552,6 +534,11 @@ fn fdinfo(fd: RawFd) -> Result<String, String> {
     fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))
 }
 
+/// Errors cannot be compared, but their kinds can.
+fn kind_of<T: Copy>(result: &io::Result<T>) -> Result<T, ErrorKind> {
+    result.as_ref().copied().map_err(io::Error::kind)
+}
+
 fn no_descriptor(error: io::Error) -> String {
     format!("The server cannot open another file now: {error}.")
 }
@@ -561,59 +548,6 @@ fn first_name(name: &str) -> &str {
     name.split("_dup").next().unwrap_or(name)
 }
 
-/// How strace prints a `struct epoll_event`.
-fn event_text(token: Token, bits: u32) -> String {
-    let names = match bits {
-        0 => "0".into(),
-        _ => format!("{:?}", Interest::from(bits)).replace(' ', ""),
-    };
-    format!("{{events={names}, data={{u32={token}, u64={token}}}}}")
-}
-
-/// How strace prints what a call returned.
-fn returned(result: Result<usize, &io::Error>) -> String {
-    match result {
-        Ok(number) => format!(" = {number}"),
-        Err(error) => {
-            let name = match error.kind() {
-                ErrorKind::AlreadyExists => "EEXIST",
-                ErrorKind::NotFound => "ENOENT",
-                ErrorKind::WouldBlock => "EAGAIN",
-                ErrorKind::BrokenPipe => "EPIPE",
-                ErrorKind::ConnectionReset => "ECONNRESET",
-                ErrorKind::InvalidInput => "EINVAL",
-                _ if error.raw_os_error() == Some(ELOOP) => "ELOOP",
-                _ => "an error",
-            };
-            // "File exists (os error 17)"
-            let text = error.to_string();
-            let text = text.split(" (os error").next().unwrap_or_default();
-            format!(" = -1 {name} ({text})")
-        }
-    }
-}
-
-/// How strace prints bytes.
-fn quoted(bytes: &[u8]) -> String {
-    let mut text = String::from("\"");
-    for (index, byte) in bytes.iter().enumerate() {
-        let digit_follows = bytes.get(index + 1).is_some_and(u8::is_ascii_digit);
-        match byte {
-            b'"' | b'\\' => text.extend(['\\', char::from(*byte)]),
-            b' '..=b'~' => text.push(char::from(*byte)),
-            b'\t' => text += "\\t",
-            b'\n' => text += "\\n",
-            0x0b => text += "\\v",
-            0x0c => text += "\\f",
-            b'\r' => text += "\\r",
-            _ if digit_follows => text += &format!("\\{byte:03o}"),
-            _ => text += &format!("\\{byte:o}"),
-        }
-    }
-    text + "\""
-}
-
-const ELOOP: i32 = 40;
 const SHUT_WR: c_int = 1;
 #[cfg(any(target_arch = "powerpc", target_arch = "powerpc64"))]
 const FIONREAD: c_ulong = 0x4004_667f;

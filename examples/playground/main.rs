@@ -14,6 +14,7 @@
 use server::Server;
 use std::env;
 use std::io::{self, Write};
+use std::net::Ipv4Addr;
 use std::process::ExitCode;
 
 mod action;
@@ -21,6 +22,7 @@ mod bench;
 mod http;
 mod scenes;
 mod server;
+mod strace;
 mod take_away;
 mod visitor;
 
@@ -32,7 +34,7 @@ const USAGE: &str = "\
 Usage: cargo run --example playground [-- ADDRESS:PORT]
 
 Serves the playground on 127.0.0.1, on a port that the kernel picks, or on
-ADDRESS:PORT. Ctrl-C ends it.
+ADDRESS:PORT. Whoever reaches that address can use it. Ctrl-C ends it.
 ";
 
 fn main() -> ExitCode {
@@ -50,10 +52,11 @@ fn main() -> ExitCode {
         }
     };
     let result = Server::bind(address).and_then(|server| {
-        let text = format!(
-            "Open http://{}/ in a browser. Ctrl-C ends.\n",
-            server.local_addr()?
-        );
+        let mut address = server.local_addr()?;
+        if address.ip().is_unspecified() {
+            address.set_ip(Ipv4Addr::LOCALHOST.into()); // or any other of this machine
+        }
+        let text = format!("Open http://{address}/ in a browser. Ctrl-C ends.\n");
         let _ = io::stdout().write_all(text.as_bytes());
         server.run()
     });

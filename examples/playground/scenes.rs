@@ -59,8 +59,8 @@ pub const SCENES: [Scene; 6] = [
                 tokens: &[1, 2],
             },
         ],
-        then: "Read all bytes of s1 and poll: token 1 leaves the ready list only then, because the \
-               poll asks the source.",
+        then: "Read all bytes of s1: token 1 stays on the ready list. Then poll: the poll asks the \
+               source, reports nothing, and takes it off.",
     },
     Scene {
         name: "One byte left",
@@ -126,7 +126,7 @@ pub const SCENES: [Scene; 6] = [
                 tokens: &[1],
             },
         ],
-        then: "Close s1_peer now, and poll. Then reregister s1 and poll again.",
+        then: "Close s1_peer and poll: the hang-up is not reported. Then reregister s1 and poll again.",
     },
     Scene {
         name: "A duplicate",
@@ -144,7 +144,7 @@ pub const SCENES: [Scene; 6] = [
                 poll: "poll q1 8",
                 answer: "Token 1, although its descriptor is closed. A registration belongs to the \
                          open file description, and s1_dup keeps that open. Look at the interest \
-                         list: the number is still there, and nothing can deregister it.",
+                         list: the number is still there, although nothing is open under it.",
                 tokens: &[1],
             },
             Round {
@@ -167,8 +167,8 @@ pub const SCENES: [Scene; 6] = [
                 tokens: &[],
             },
         ],
-        then: "Start again with a stream and a duplicate, and register both in q1 with different \
-               tokens. One byte makes two events.",
+        then: "On a new bench, add a stream, duplicate s1, and register both with different tokens. \
+               Then one byte makes two events.",
     },
     Scene {
         name: "A queue in a queue",
@@ -247,6 +247,6 @@ pub const SCENES: [Scene; 6] = [
                 tokens: &[2],
             },
         ],
-        then: "Poll with a capacity of 2, several times, and predict the pairs.",
+        then: "Poll with room for 2, several times, and predict the pairs.",
     },
 ];

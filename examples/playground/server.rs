@@ -158,13 +158,13 @@ impl Server {
 
     fn admit(&mut self, stream: TcpStream) -> io::Result<()> {
         if self.clients.iter().flatten().count() == CLIENTS {
-            // Connections that send nothing must not keep a visitor out: the one that has had the
-            // most time makes room. There is one, because most clients are no visitors.
-            let waiting = self.clients.iter_mut().filter(|slot| slot.is_some());
-            let waiting =
-                waiting.filter(|slot| slot.as_ref().is_some_and(|it| it.deadline.is_some()));
-            let first = waiting.min_by_key(|slot| slot.as_ref().and_then(|it| it.deadline));
-            *first.expect("fewer visitors than clients") = None;
+            // Connections that send nothing must not keep a visitor out: of those that are no
+            // visitors, the one that has had the most time makes room.
+            let clients = self.clients.iter().enumerate();
+            let deadlines = clients.filter_map(|(token, it)| Some((it.as_ref()?.deadline?, token)));
+            if let Some((_, token)) = deadlines.min() {
+                self.clients[token] = None;
+            }
         }
         stream.set_nonblocking(true)?;
         // An event of this round for an earlier client of the slot does no harm: reading says

@@ -15,6 +15,8 @@ mod model;
 mod random;
 #[path = "../../examples/playground/scenes.rs"]
 mod scenes;
+#[path = "../../examples/playground/strace.rs"]
+mod strace;
 #[path = "../../examples/playground/take_away.rs"]
 mod take_away;
 #[path = "../../examples/playground/visitor.rs"]
@@ -274,9 +276,10 @@ fn hostile_clients_do_not_keep_a_visitor_out() {
     let ticks = server.ticks();
     thread::sleep(Duration::from_millis(300));
     let spent = server.ticks() - ticks;
+    println!("{answered} of 10,000 answered; {grown} kB more; {spent} ticks in 300 ms");
     assert!(
         spent <= 3,
-        "{spent} ticks of CPU time (10 ms) in 300 ms without a request"
+        "{spent} ticks of CPU time (10 ms) without a request"
     );
 }
 

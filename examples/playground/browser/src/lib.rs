@@ -21,10 +21,20 @@ pub struct Playground {
 }
 
 impl Playground {
-    /// Starts `target/debug/examples/playground`, which `cargo build --example playground` makes.
+    /// Builds and starts it.
     pub fn start(under_strace: bool) -> Playground {
         let package = concat!(env!("CARGO_MANIFEST_DIR"), "/../../..");
-        let program = format!("{package}/target/debug/examples/playground");
+        let mut build = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        build.args(["build", "--quiet", "--example", "playground"]);
+        assert!(
+            build
+                .current_dir(package)
+                .status()
+                .expect("cargo")
+                .success()
+        );
+        let target = env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| format!("{package}/target"));
+        let program = format!("{target}/debug/examples/playground");
         let log = temporary("strace");
         let mut command = if under_strace {
             let mut command = Command::new("strace");

@@ -1,7 +1,7 @@
 //! Drives the page in Chromium. What it shows is compared with what strace has seen.
 //!
 //! ```sh
-//! cargo build --example playground
+//! apt-get install chromium chromium-driver strace
 //! cargo test --manifest-path examples/playground/browser/Cargo.toml
 //! ```
 //!
@@ -62,6 +62,73 @@ fn in_each_scene_the_page_shows_what_the_kernel_returned() {
         assert_eq!(polls.len(), questions);
     }
     assert_eq!(browser.complaints(), [""; 0]);
+}
+
+/// Calls that no scene makes: errors, several bits, an eventfd, two queues.
+#[test]
+fn the_page_shows_what_strace_shows() {
+    let (playground, browser) = start(Playground::start(true));
+    let lines = [
+        "stream",
+        "eventfd",
+        "queue",
+        "register q1 s1 7 IN|OUT|RDHUP",
+        "register q1 e1 8 IN|ET",
+        "register q1 e1 8 IN|ET",
+        "register q2 q1 9 IN|ONESHOT",
+        "register q1 q1 1 IN",
+        "register q1 q2 1 IN",
+        "register q2 s1_peer 3 none",
+        "read s1 4",
+        "read e1 8",
+        "write e1 13",
+        "poll q2 16",
+        "write s1_peer 3",
+        "shutdown s1_peer",
+        "write s1_peer 1",
+        "poll q1 16",
+        "read e1 8",
+        "read s1 2",
+        "duplicate e1",
+        "deregister q1 e1",
+        "deregister q1 e1_dup",
+        "reregister q1 s1 7 OUT|ET",
+        "close s1",
+        "poll q1 1",
+        "poll q2 2",
+        "read s1_peer 1",
+    ];
+    for (index, line) in lines.iter().enumerate() {
+        browser.run(&format!("act({line:?})"));
+        browser.wait(&format!("now().step === {}", index + 2));
+        if line.starts_with("poll") {
+            let calls = history(&browser);
+            let queue = line.split(' ').nth(1).unwrap();
+            let report = browser.text(&format!("#card-{queue} .report"));
+            assert_eq!(report, shown(calls.last().unwrap()), "{line}");
+        }
+    }
+    assert_eq!(browser.text("#agreement"), agreement(&browser));
+    let calls = history(&browser);
+    let polls = compare(&calls, &traced(&playground));
+    assert!(
+        polls[1].contains("{events=EPOLLIN|EPOLLOUT|EPOLLRDHUP, "),
+        "{polls:?}"
+    );
+    for error in [
+        "EEXIST",
+        "EINVAL",
+        "ELOOP",
+        "EAGAIN",
+        "EPIPE",
+        "ENOENT",
+        "ECONNRESET",
+    ] {
+        assert!(
+            calls.iter().any(|call| call.contains(error)),
+            "{error}: {calls:#?}"
+        );
+    }
 }
 
 /// What the page says if the kernel and the model agree.
@@ -182,17 +249,22 @@ fn the_keyboard_is_enough() {
         let focus = browser.run("return document.activeElement.id");
         assert_eq!(focus, json!(id), "the focus has moved");
     };
+    press("add-eventfd", "now().sources.length === 1");
+    press("register", "now().queues[0].interest.length === 1");
+    press("new", "now().step === 1");
     press("add-stream", "now().sources.length === 2");
     press("register", "now().queues[0].interest.length === 1");
     press("source-s1_peer", "chosen === 's1_peer'");
     press("do-write-1", "now().sources[0].unread === 1");
     press("poll-q1", "now().report?.events.length === 1");
-    go("step-4");
+    press("add-stream", "chosen === 's2'");
+    press("register", "now().queues[0].interest[1]?.token === 2");
+    go("step-6");
     browser.press(&UP.to_string());
-    browser.wait("seen === 3");
+    browser.wait("seen === 5");
     assert_eq!(
         browser.run("return document.activeElement.id"),
-        json!("step-3")
+        json!("step-5")
     );
     go("now");
     browser.press(&ENTER.to_string());
