@@ -150,10 +150,12 @@ pub fn sockets(pid: u32) -> Vec<Socket> {
     sockets
 }
 
-/// Returns how many bytes have arrived and are not read, on all its connections.
+/// Returns how much has arrived and is not read, on all connections: bytes, and ends of file.
 pub fn unread(pid: u32) -> u64 {
     let connections = sockets(pid).into_iter().filter(|socket| !socket.listens);
-    connections.map(|socket| socket.unread).sum()
+    connections
+        .map(|socket| socket.unread + u64::from(socket.peer_closed && !socket.end_read))
+        .sum()
 }
 
 impl Socket {

@@ -34,7 +34,7 @@ struct Exercise {
     play: fn(&Program) -> Verdict,
 }
 
-const EXERCISES: [Exercise; 2] = [
+const EXERCISES: [Exercise; 6] = [
     Exercise {
         name: "01_half_an_answer",
         lesson: "03_triggers",
@@ -44,6 +44,26 @@ const EXERCISES: [Exercise; 2] = [
         name: "02_one_client_left",
         lesson: "05_echo_server",
         play: worlds::one_client_left,
+    },
+    Exercise {
+        name: "03_a_slow_reader",
+        lesson: "05_echo_server",
+        play: worlds::a_slow_reader,
+    },
+    Exercise {
+        name: "04_counted_twice",
+        lesson: "06_pitfalls",
+        play: worlds::counted_twice,
+    },
+    Exercise {
+        name: "05_one_blocks_all",
+        lesson: "07_connect",
+        play: worlds::one_blocks_all,
+    },
+    Exercise {
+        name: "06_wrong_client",
+        lesson: "08_chat",
+        play: worlds::wrong_client,
     },
 ];
 
@@ -57,7 +77,7 @@ fn main() -> ExitCode {
     let mut out = io::stdout();
     let result = match arguments[..] {
         [] => list(&mut out),
-        ["verify"] => verify::verify(&mut out),
+        ["verify", ref selected @ ..] => verify::verify(selected, &mut out),
         [number] => find(number).and_then(|exercise| exercise.attempt(&mut out)),
         [number, "hint"] => find(number).and_then(|exercise| exercise.hint(&mut out)),
         [number, "reset"] => find(number).and_then(|exercise| exercise.reset(&mut out)),

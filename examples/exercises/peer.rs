@@ -33,26 +33,23 @@ impl Peer {
         Peer::new(name, stream)
     }
 
-    /// Waits until the program connects, and has sent a line.
+    /// Waits until the program connects.
     pub fn accept(
         name: &str,
         listener: &TcpListener,
         stage: &mut Stage,
     ) -> Result<Peer, Diagnosis> {
-        let mut peer = None;
+        listener.set_nonblocking(true)?;
+        let mut accepted = None;
         stage.until(|| {
-            let Some(peer) = &mut peer else {
-                if let Ok((stream, _)) = listener.accept() {
-                    peer = Peer::new(name, stream).ok();
-                }
-                return Seen::Missing(format!("the program has not connected to {name}"));
-            };
-            if peer.read().ends_with(b"\n") {
-                return Seen::Done;
+            accepted = listener.accept().ok();
+            match accepted {
+                Some(_) => Seen::Done,
+                None => Seen::Missing(format!("it has not connected to {name}")),
             }
-            Seen::Missing(format!("{name} has got no line from the program"))
         })?;
-        Ok(peer.expect("until it is done"))
+        let (stream, _) = accepted.expect("until it is done");
+        Ok(Peer::new(name, stream)?)
     }
 
     /// Writes all of it. The kernel has room for that much.
@@ -97,6 +94,11 @@ impl Peer {
         &self.got
     }
 
+    pub fn says(&mut self, text: &str, stage: &mut Stage) -> Verdict {
+        let result = self.send(text.as_bytes());
+        result.map_err(|error| stage.peer_failed(&error))
+    }
+
     /// Forgets what it has got, sends a line and waits for the answer.
     pub fn ask(&mut self, line: &str, answer: &str, stage: &mut Stage) -> Verdict {
         self.read();
@@ -126,6 +128,17 @@ impl Peer {
             Seen::Missing(format!(
                 "{name} has {after} and got {got:?}, not {expected:?}"
             ))
+        })
+    }
+
+    /// Waits until the program has closed the connection.
+    pub fn ends(&mut self, after: &str, stage: &mut Stage) -> Verdict {
+        stage.until(|| {
+            self.read();
+            match self.end {
+                Some(_) => Seen::Done,
+                None => Seen::Missing(format!("{} {after} and is still connected", self.name)),
+            }
         })
     }
 }

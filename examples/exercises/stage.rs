@@ -111,11 +111,6 @@ impl Program {
 }
 
 impl Stage {
-    /// What the program has printed.
-    pub fn output(&self) -> String {
-        fs::read_to_string(&self.output).unwrap_or_default()
-    }
-
     fn address(&mut self) -> Result<SocketAddr, Diagnosis> {
         let output = self.output.clone();
         let mut address = None;
@@ -167,6 +162,15 @@ impl Stage {
             }
             thread::sleep(LOOK);
         }
+    }
+
+    /// Waits until the program has read all that has arrived.
+    pub fn has_read(&mut self, what: &str) -> Verdict {
+        let pid = self.pid();
+        self.until(|| match look::unread(pid) {
+            0 => Seen::Done,
+            _ => Seen::Missing(format!("{what} has arrived, and is not read to the end")),
+        })
     }
 
     /// Waits until the program sleeps in its queue, with nothing left to do.
