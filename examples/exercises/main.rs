@@ -34,7 +34,7 @@ struct Exercise {
     play: fn(&Program) -> Verdict,
 }
 
-const EXERCISES: [Exercise; 6] = [
+const EXERCISES: [Exercise; 10] = [
     Exercise {
         name: "01_half_an_answer",
         lesson: "03_triggers",
@@ -64,6 +64,26 @@ const EXERCISES: [Exercise; 6] = [
         name: "06_wrong_client",
         lesson: "08_chat",
         play: worlds::wrong_client,
+    },
+    Exercise {
+        name: "07_flood",
+        lesson: "09_fair",
+        play: worlds::flood,
+    },
+    Exercise {
+        name: "08_left_behind",
+        lesson: "09_fair",
+        play: worlds::left_behind,
+    },
+    Exercise {
+        name: "09_no_descriptor",
+        lesson: "13_shutdown",
+        play: worlds::no_descriptor,
+    },
+    Exercise {
+        name: "10_wake_then_send",
+        lesson: "14_workers",
+        play: worlds::wake_then_send,
     },
 ];
 

@@ -76,7 +76,7 @@ impl Program {
     }
 
     /// The same, but the server can open only so many descriptors.
-    pub fn serve_with_few(&self, descriptors: u32) -> Result<(Stage, SocketAddr), Diagnosis> {
+    pub fn serve_with_few(&self, descriptors: usize) -> Result<(Stage, SocketAddr), Diagnosis> {
         let script = format!("ulimit -n {descriptors}; exec \"$0\"");
         let mut shell = Command::new("sh");
         let mut stage = self.spawn(shell.args(["-c", &script]).arg(&self.path))?;

@@ -181,3 +181,134 @@ fn place(peer: &mut Peer, stage: &mut Stage) -> Result<usize, Diagnosis> {
     })?;
     Ok(place.expect("until it is done"))
 }
+
+pub fn flood(program: &Program) -> Verdict {
+    let (mut stage, address) = program.serve()?;
+    stage.rests("until a client connects")?;
+    let descriptors = stage.descriptors();
+    let mut flood = Peer::connect("client 1", address)?;
+    let mut quiet = Peer::connect("client 2", address)?;
+    stage.rests("until a client sends something")?;
+    // As much as the buffers hold, and behind it one line of another client, in one batch.
+    let sent = stage.stopped(|| {
+        let mut sent = 0;
+        loop {
+            let count = flood.send_some(&[b'.'; 64 * 1024]);
+            if count == 0 {
+                break;
+            }
+            sent += count;
+        }
+        quiet.send(b"ping\n")?;
+        quiet.arrived()?;
+        Ok(sent)
+    })?;
+    // The answer tells how much the program has read before it: no clock is needed.
+    stage.until(|| {
+        let got = String::from_utf8_lossy(quiet.read()).into_owned();
+        let line = format!("client 1 sent {sent} bytes, then client 2 sent \"ping\\n\"");
+        match got.trim_end().parse::<usize>() {
+            _ if !got.ends_with('\n') => Seen::Missing(format!("{line} and got {got:?}")),
+            Ok(read) if read <= sent / 2 => Seen::Done,
+            Ok(read) => Seen::Wrong(
+                "STARVES",
+                format!("{line}, and the server\nread {read} bytes before it answered"),
+            ),
+            Err(_) => Seen::Wrong("LOSES", format!("{line} and got {got:?}")),
+        }
+    })?;
+    stage.has_read("the flood")?;
+    let total = sent + "ping\n\n".len();
+    flood.ask("\n", &format!("{total}\n"), &mut stage)?;
+    stage.rests("after the flood")?;
+    drop((flood, quiet));
+    stage.rests("after both clients have left")?;
+    stage.leaves(descriptors)
+}
+
+pub fn left_behind(program: &Program) -> Verdict {
+    let (mut stage, address) = program.serve()?;
+    stage.rests("until a client connects")?;
+    let descriptors = stage.descriptors();
+    let names = ["client 1", "client 2", "client 3", "client 4", "client 5"];
+    let mut clients = stage.stopped(|| {
+        let connect = |name: &&str| Peer::connect(name, address);
+        names.iter().map(connect).collect::<Result<Vec<_>, _>>()
+    })?;
+    for client in &mut clients {
+        client.gets("connected, with 4 others", "hello\n", &mut stage)?;
+    }
+    stage.rests("until a client does something")?;
+    drop(clients);
+    stage.rests("after all clients have left")?;
+    stage.leaves(descriptors)
+}
+
+pub fn no_descriptor(program: &Program) -> Verdict {
+    const DESCRIPTORS: usize = 16;
+    let (mut stage, address) = program.serve_with_few(DESCRIPTORS)?;
+    stage.rests("until a client connects")?;
+    let descriptors = stage.descriptors();
+    let mut clients = Vec::new();
+    while descriptors + clients.len() < DESCRIPTORS {
+        let mut client = Peer::connect(&format!("client {}", clients.len() + 1), address)?;
+        client.ask("hello\n", "hello\n", &mut stage)?;
+        clients.push(client);
+    }
+    let mut waiting = Vec::new();
+    for number in 1..=4 {
+        let mut client = Peer::connect(&format!("waiting client {number}"), address)?;
+        client.says("hello\n", &mut stage)?;
+        waiting.push(client);
+    }
+    stage.rests("while clients wait and no descriptor is free")?;
+    clients[0].ask("hello\n", "hello\n", &mut stage)?;
+    for client in &mut waiting {
+        drop(clients.pop());
+        client.gets(
+            "sent \"hello\\n\", another client has left,",
+            "hello\n",
+            &mut stage,
+        )?;
+    }
+    stage.rests("until a client does something")?;
+    drop((clients, waiting));
+    stage.rests("after all clients have left")?;
+    stage.leaves(descriptors)
+}
+
+pub fn wake_then_send(program: &Program) -> Verdict {
+    let (mut stage, address) = program.serve()?;
+    stage.rests("until a client connects")?;
+    let descriptors = stage.descriptors();
+    let mut client = Peer::connect("the client", address)?;
+    // One after the other: the loop sleeps when the result is ready.
+    for number in 0..300_u64 {
+        let square = number * number;
+        client.ask(&format!("{number}\n"), &format!("{square}\n"), &mut stage)?;
+    }
+    // All at once: many results are ready when the loop looks.
+    let numbers: String = (0..1000_u64).map(|number| format!("{number}\n")).collect();
+    let squares: String = (0..1000_u64)
+        .map(|number| format!("{}\n", number * number))
+        .collect();
+    client.got.clear();
+    client.says(&numbers, &mut stage)?;
+    stage.until(|| {
+        let got = String::from_utf8_lossy(client.read()).into_owned();
+        let line = format!(
+            "1000 numbers were sent, and {} squares came back",
+            got.lines().count()
+        );
+        match client.end {
+            Some(end) => Seen::Wrong("CUTS", format!("{line}, and then {end}")),
+            None if got == squares => Seen::Done,
+            None if squares.starts_with(&got) => Seen::Missing(line),
+            None => Seen::Wrong("LOSES", format!("{line}, but not the right ones in order")),
+        }
+    })?;
+    stage.rests("after all squares were sent")?;
+    drop(client);
+    stage.rests("after the client has left")?;
+    stage.leaves(descriptors)
+}
