@@ -16,6 +16,7 @@
 mod look;
 mod package;
 mod peer;
+mod slow;
 mod stage;
 mod verify;
 mod worlds;

@@ -4,6 +4,7 @@
 //! and finds everything in one batch.
 
 use crate::peer::Peer;
+use crate::slow::Slow;
 use crate::stage::{Diagnosis, Program, Seen, Stage, Verdict};
 use std::net::TcpListener;
 
@@ -282,17 +283,28 @@ pub fn wake_then_send(program: &Program) -> Verdict {
     stage.rests("until a client connects")?;
     let descriptors = stage.descriptors();
     let mut client = Peer::connect("the client", address)?;
-    // One after the other: the loop sleeps when the result is ready.
-    for number in 0..300_u64 {
-        let square = number * number;
-        client.ask(&format!("{number}\n"), &format!("{square}\n"), &mut stage)?;
+    // One after the other, and with a slow second thread: the loop sleeps when the result is ready.
+    let mut slow = Slow::new(stage.pid());
+    for number in 0..3_u64 {
+        let square = format!("{}\n", number * number);
+        client.says(&format!("{number}\n"), &mut stage)?;
+        stage.until(|| {
+            slow.step();
+            let got = String::from_utf8_lossy(client.read()).into_owned();
+            match client.end {
+                Some(end) => Seen::Wrong("CUTS", format!("the client has got {got:?}, then {end}")),
+                None if got == square => Seen::Done,
+                None => Seen::Missing(format!("{number} was sent, and {got:?} came back")),
+            }
+        })?;
+        client.got.clear();
     }
+    drop(slow);
     // All at once: many results are ready when the loop looks.
     let numbers: String = (0..1000_u64).map(|number| format!("{number}\n")).collect();
     let squares: String = (0..1000_u64)
         .map(|number| format!("{}\n", number * number))
         .collect();
-    client.got.clear();
     client.says(&numbers, &mut stage)?;
     stage.until(|| {
         let got = String::from_utf8_lossy(client.read()).into_owned();
