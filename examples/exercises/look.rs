@@ -97,7 +97,6 @@ const CALLS: [(u32, &str); 0] = [];
 /// A TCP socket of the process.
 pub struct Socket {
     pub fd: u32,
-    pub port: u16,
     pub listens: bool,
     /// Bytes that have arrived and are not read. Of a listener: connections to accept.
     pub unread: u64,
@@ -137,7 +136,6 @@ pub fn sockets(pid: u32) -> Vec<Socket> {
         let peer_closed = row.state == CLOSE_WAIT;
         sockets.push(Socket {
             fd,
-            port: row.port,
             listens: row.state == LISTEN,
             // The kernel counts an end of file that is not read as one byte.
             unread: row.receive_queue - u64::from(peer_closed && row.receive_queue > 0),

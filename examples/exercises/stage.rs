@@ -43,6 +43,7 @@ pub enum Seen {
 /// A program to start.
 pub struct Program {
     pub path: PathBuf,
+    pub source: PathBuf,
     pub limit: Duration,
 }
 
@@ -111,6 +112,15 @@ impl Program {
 }
 
 impl Stage {
+    /// What the program has printed.
+    pub fn output(&self) -> String {
+        fs::read_to_string(&self.output).unwrap_or_default()
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.ended().is_some()
+    }
+
     fn address(&mut self) -> Result<SocketAddr, Diagnosis> {
         let output = self.output.clone();
         let mut address = None;
@@ -131,7 +141,7 @@ impl Stage {
     }
 
     /// Waits until the peers have seen what they wait for.
-    pub fn until(&mut self, mut look: impl FnMut() -> Seen) -> Result<(), Diagnosis> {
+    pub fn until(&mut self, mut look: impl FnMut() -> Seen) -> Verdict {
         let mut watch = Watch::new();
         let mut missing_before = String::new();
         loop {
@@ -143,7 +153,7 @@ impl Stage {
                 Seen::Missing(missing) => missing,
             };
             if let Some(status) = ended {
-                return Err(self.ends(status, missing));
+                return Err(self.ended_with(status, missing));
             }
             if missing != missing_before {
                 watch = Watch::new();
@@ -174,11 +184,11 @@ impl Stage {
     }
 
     /// Waits until the program sleeps in its queue, with nothing left to do.
-    pub fn rests(&mut self, when: &str) -> Result<(), Diagnosis> {
+    pub fn rests(&mut self, when: &str) -> Verdict {
         let mut watch = Watch::new();
         loop {
             if let Some(status) = self.ended() {
-                return Err(self.ends(status, format!("it should wait for events {when}")));
+                return Err(self.ended_with(status, format!("it should wait for events {when}")));
             }
             watch.look(look::threads(self.pid()));
             if let Some(line) = watch.spins() {
@@ -201,7 +211,7 @@ impl Stage {
     }
 
     /// Waits until the program ends, and compares what it has printed.
-    pub fn ends_with(&mut self, expected: &str, sent: &str) -> Result<(), Diagnosis> {
+    pub fn ends_with(&mut self, expected: &str, sent: &str) -> Verdict {
         let output = self.output.clone();
         let answer = || fs::read_to_string(&output).unwrap_or_default();
         let missing = || {
@@ -210,13 +220,20 @@ impl Stage {
                 answer().trim()
             )
         };
+        self.ends(missing)?;
+        if answer().trim() == expected {
+            return Ok(());
+        }
+        Err(Diagnosis {
+            symptom: "LOSES",
+            lines: vec![missing()],
+        })
+    }
+
+    /// Waits until the program ends, and ends well.
+    pub fn ends(&mut self, missing: impl Fn() -> String) -> Verdict {
         match self.until(|| Seen::Missing(missing())) {
-            Err(diagnosis) if diagnosis.symptom == "ENDS" => {
-                if answer().trim() == expected && self.ended().is_some_and(|s| s.success()) {
-                    return Ok(());
-                }
-                Err(diagnosis)
-            }
+            Err(_) if self.ended().is_some_and(|status| status.success()) => Ok(()),
             result => result,
         }
     }
@@ -227,7 +244,7 @@ impl Stage {
         let is_stopped = |thread: &Thread| matches!(thread.state, 'T' | 't' | 'Z');
         while !look::threads(self.pid()).iter().all(is_stopped) {
             if let Some(status) = self.ended() {
-                return Err(self.ends(status, String::from("it should be running")));
+                return Err(self.ended_with(status, String::from("it should be running")));
             }
             thread::sleep(Duration::from_millis(1));
         }
@@ -257,7 +274,7 @@ impl Stage {
     pub fn peer_failed(&mut self, error: &io::Error) -> Diagnosis {
         let line = format!("a peer cannot continue: {error}");
         match self.ended() {
-            Some(status) => self.ends(status, line),
+            Some(status) => self.ended_with(status, line),
             None => self.diagnose("CUTS", vec![line]),
         }
     }
@@ -266,7 +283,7 @@ impl Stage {
         self.child.try_wait().ok().flatten()
     }
 
-    fn ends(&self, status: ExitStatus, missing: String) -> Diagnosis {
+    fn ended_with(&self, status: ExitStatus, missing: String) -> Diagnosis {
         let how = match (status.code(), status.signal()) {
             (Some(code), _) => format!("it has ended, with exit code {code}"),
             (None, signal) => format!("it was ended by signal {}", signal.unwrap_or(0)),

@@ -4,9 +4,10 @@
 //! The other solutions and the attempts are in `verify`, as changes of the broken or the solved
 //! program: `= SYMPTOM, from broken: what it does`, then lines that are replaced.
 
+use crate::exercise::{EXERCISES, Exercise};
 use crate::package;
 use crate::stage::{Diagnosis, Program};
-use crate::{EXERCISES, Exercise};
+
 use std::fs;
 use std::io::{self, Result, Write};
 use std::path::Path;
@@ -23,7 +24,7 @@ struct Case {
 }
 
 /// More than a learner's attempt gets: CI's machines are busy.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(12);
 /// They sleep most of the time.
 const AT_ONCE: usize = 6;
 
@@ -39,7 +40,7 @@ pub fn verify(selected: &[&str], out: &mut impl Write) -> Result<bool> {
         if !selected.is_empty() && !selected.contains(&exercise.number()) {
             continue;
         }
-        cases.extend(write_cases(exercise, &package.join("src/bin"))?);
+        cases.extend(write_cases(exercise, &package)?);
     }
     let target = package.join("target");
     if !package::build(&package, &[], &target)? {
@@ -56,8 +57,11 @@ pub fn verify(selected: &[&str], out: &mut impl Write) -> Result<bool> {
                     let Some(case) = waiting.lock().unwrap().next() else {
                         return;
                     };
-                    let path = target.join("debug").join(&case.program);
-                    let result = (case.exercise.play)(&Program { path, limit: LIMIT });
+                    let result = (case.exercise.play)(&Program {
+                        path: target.join("debug").join(&case.program),
+                        source: case.exercise.source(&package, &case.program),
+                        limit: LIMIT,
+                    });
                     results.lock().unwrap().push((case, result.err()));
                 }
             });
@@ -97,15 +101,8 @@ fn report(case: &Case, diagnosis: Option<&Diagnosis>, out: &mut impl Write) -> R
 }
 
 /// Writes the programs of an exercise.
-fn write_cases(exercise: &'static Exercise, directory: &Path) -> Result<Vec<Case>> {
-    let read = |folder: &str| {
-        fs::read_to_string(
-            package::file(folder)
-                .join(exercise.name)
-                .with_extension("rs"),
-        )
-    };
-    let (broken, solved) = (read("broken")?, read("solved")?);
+fn write_cases(exercise: &'static Exercise, package: &Path) -> Result<Vec<Case>> {
+    let (broken, solved) = (exercise.broken()?, fs::read_to_string(exercise.solution())?);
     let symptom = exercise.header("Symptom")?.concat();
     let mut programs = vec![
         (symptom, String::from("the broken program"), broken.clone()),
@@ -133,7 +130,7 @@ fn write_cases(exercise: &'static Exercise, directory: &Path) -> Result<Vec<Case
     let mut cases = Vec::new();
     for (number, (expected, what, text)) in programs.into_iter().enumerate() {
         let program = format!("{}_{number}", exercise.name);
-        fs::write(directory.join(&program).with_extension("rs"), text)?;
+        exercise.write(package, &program, &text)?;
         cases.push(Case {
             exercise,
             program,

@@ -324,3 +324,30 @@ pub fn wake_then_send(program: &Program) -> Verdict {
     stage.rests("after the client has left")?;
     stage.leaves(descriptors)
 }
+
+pub fn second_backend(program: &Program) -> Verdict {
+    // What epoll reports. The other queue has to report the same.
+    const EXPECTED: [&str; 4] = ["1 1 1 1", "1 - 1 -", "1", "0"];
+    let mut stage = program.start("")?;
+    stage.ends(|| String::from("the table is not complete"))?;
+    let output = stage.output();
+    let rows: Vec<Vec<&str>> = output
+        .lines()
+        .map(|line| line.split('|').map(str::trim).collect())
+        .collect();
+    let mut lines = Vec::new();
+    for (index, expected) in EXPECTED.iter().enumerate() {
+        match rows.get(index).map(Vec::as_slice) {
+            Some([_, epoll, poll]) if epoll == expected && poll == expected => {}
+            Some([scene, epoll, poll]) => {
+                lines.push(format!("{scene}: epoll {epoll}, poll(2) {poll}"));
+            }
+            _ => lines.push(format!("line {} of the table is missing", index + 1)),
+        }
+    }
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let symptom = "DIFFERS";
+    Err(Diagnosis { symptom, lines })
+}
