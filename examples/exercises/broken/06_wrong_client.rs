@@ -1,0 +1,94 @@
+//! Exercise 06, after the lesson 08_chat.
+//!
+//! In this server each client has a place, whose number is its token. It tells a client its place.
+//! `remove 1` from anyone disconnects the client in place 1, and the place is free for the next
+//! one. Any other line is sent back.
+//!
+//! Sometimes a client that has just connected is disconnected, though nobody asked for it.
+//!
+//! Change whatever you like, except what it prints and sends. By hand:
+//! `cargo run --bin 06_wrong_client`, and in other terminals `nc 127.0.0.1 PORT`.
+
+use epollet::{Event, Events, Interest, Poll, Token};
+use std::io::{ErrorKind, Read, Result, Write};
+use std::net::{TcpListener, TcpStream};
+
+const LISTENER: Token = usize::MAX;
+
+struct Server {
+    poll: Poll,
+    places: Vec<Option<TcpStream>>,
+}
+
+impl Server {
+    fn add(&mut self, mut stream: TcpStream) -> Result<()> {
+        stream.set_nonblocking(true)?;
+        let free = self.places.iter().position(Option::is_none);
+        let token = free.unwrap_or(self.places.len());
+        if token == self.places.len() {
+            self.places.push(None);
+        }
+        self.poll
+            .registry()
+            .register(&stream, token, Interest::READABLE)?;
+        stream.write_all(format!("place {token}\n").as_bytes())?;
+        self.places[token] = Some(stream);
+        Ok(())
+    }
+
+    fn remove(&mut self, token: Token) {
+        if let Some(place) = self.places.get_mut(token) {
+            *place = None; // Closes the stream: it leaves the interest list.
+        }
+    }
+
+    fn handle(&mut self, event: &Event) -> Result<()> {
+        let Some(Some(stream)) = self.places.get_mut(event.token()) else {
+            return Ok(()); // An event for a client that was removed.
+        };
+        if event.is_read_closed() {
+            self.remove(event.token());
+            return Ok(());
+        }
+        let mut buffer = [0; 1024];
+        let count = match stream.read(&mut buffer) {
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(_) => 0, // One broken connection does not end the server.
+        };
+        let text = String::from_utf8_lossy(&buffer[..count]);
+        match text.trim().strip_prefix("remove ") {
+            _ if count == 0 => self.remove(event.token()),
+            Some(place) => self.remove(place.parse().unwrap_or(LISTENER)),
+            None => stream.write_all(&buffer[..count])?,
+        }
+        Ok(())
+    }
+}
+
+fn main() -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    listener.set_nonblocking(true)?;
+    println!("listening on {}", listener.local_addr()?);
+
+    let mut server = Server {
+        poll: Poll::new()?,
+        places: Vec::new(),
+    };
+    server
+        .poll
+        .registry()
+        .register(&listener, LISTENER, Interest::READABLE)?;
+    let mut events = Events::with_capacity(64);
+    loop {
+        server.poll.poll(&mut events, None)?;
+        for event in &events {
+            if event.token() == LISTENER {
+                let (stream, _) = listener.accept()?;
+                server.add(stream)?;
+            } else {
+                server.handle(event)?;
+            }
+        }
+    }
+}

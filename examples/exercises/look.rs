@@ -1,0 +1,288 @@
+//! What `/proc` tells about a process: its threads, its sockets, its interest lists.
+//!
+//! Nothing here stops the process or asks it to cooperate. What cannot be read is left out.
+
+use epollet::{Interest, ffi};
+use std::collections::HashMap;
+use std::fs;
+
+/// One look at a thread.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Thread {
+    pub id: u32,
+    /// `R`: runnable. `S`: asleep. `T`: stopped.
+    pub state: char,
+    /// CPU time, in ticks of 10 ms.
+    pub ticks: u64,
+    /// How often it has gone to sleep by itself.
+    pub sleeps: u64,
+    /// The system call that it sleeps in, if that can be seen, and its first argument.
+    pub call: Option<(&'static str, u64)>,
+}
+
+pub fn threads(pid: u32) -> Vec<Thread> {
+    let ids = names(&format!("/proc/{pid}/task"));
+    ids.into_iter().filter_map(|id| thread(pid, id)).collect()
+}
+
+fn thread(pid: u32, id: u32) -> Option<Thread> {
+    let task = format!("/proc/{pid}/task/{id}");
+    let stat = fs::read_to_string(format!("{task}/stat")).ok()?;
+    // The name of the program, in parentheses, may contain spaces.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let status = fs::read_to_string(format!("{task}/status")).ok()?;
+    let sleeps = status
+        .lines()
+        .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+    let ticks = |field: usize| fields.get(field)?.parse::<u64>().ok();
+    Some(Thread {
+        id,
+        state: fields.first()?.chars().next()?,
+        ticks: ticks(11)? + ticks(12)?, // utime and stime
+        sleeps: sleeps.trim().parse().ok()?,
+        call: fs::read_to_string(format!("{task}/syscall"))
+            .ok()
+            .and_then(|text| system_call(&text)),
+    })
+}
+
+/// `232 0x3 0x7f… …`: the number of the call and its arguments. `running` if it runs.
+fn system_call(text: &str) -> Option<(&'static str, u64)> {
+    let mut fields = text.split_whitespace();
+    let number = fields.next()?.parse().ok()?;
+    let (_, name) = CALLS.iter().find(|(call, _)| *call == number)?;
+    let first = fields.next()?.strip_prefix("0x")?;
+    Some((name, u64::from_str_radix(first, 16).ok()?))
+}
+
+/// The calls in which the exercises sleep. Their numbers depend on the processor.
+#[cfg(target_arch = "x86_64")]
+const CALLS: [(u32, &str); 14] = [
+    (232, "epoll_wait"),
+    (281, "epoll_wait"), // epoll_pwait
+    (0, "read"),
+    (45, "recv"),
+    (1, "write"),
+    (44, "send"),
+    (43, "accept"),
+    (288, "accept"),
+    (42, "connect"),
+    (202, "futex"),
+    (7, "poll"),
+    (271, "poll"),
+    (35, "sleep"),
+    (230, "sleep"),
+];
+#[cfg(any(target_arch = "aarch64", target_arch = "riscv64"))]
+const CALLS: [(u32, &str); 11] = [
+    (22, "epoll_wait"), // epoll_pwait
+    (63, "read"),
+    (207, "recv"),
+    (64, "write"),
+    (206, "send"),
+    (202, "accept"),
+    (242, "accept"),
+    (203, "connect"),
+    (98, "futex"),
+    (73, "poll"),
+    (115, "sleep"),
+];
+#[cfg(not(any(
+    target_arch = "x86_64",
+    target_arch = "aarch64",
+    target_arch = "riscv64"
+)))]
+const CALLS: [(u32, &str); 0] = [];
+
+/// A TCP socket of the process.
+pub struct Socket {
+    pub fd: u32,
+    pub listens: bool,
+    /// Bytes that have arrived and are not read. Of a listener: connections to accept.
+    pub unread: u64,
+    /// The peer has shut down its sending side or closed.
+    pub peer_closed: bool,
+    /// The program has read to the end of file.
+    pub end_read: bool,
+    pub blocking: bool,
+    /// What it is registered for, in any of the queues of the process.
+    pub interest: Option<u32>,
+}
+
+pub fn sockets(pid: u32) -> Vec<Socket> {
+    let mut by_inode = HashMap::new();
+    for table in ["tcp", "tcp6"] {
+        let text = fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
+        by_inode.extend(
+            text.lines()
+                .filter_map(Row::parse)
+                .map(|row| (row.inode, row)),
+        );
+    }
+    let mut files = open_files(pid);
+    files.sort();
+    let interests = interests(pid, &files);
+    let mut sockets = Vec::new();
+    for (fd, link) in files {
+        let inode = link
+            .strip_prefix("socket:[")
+            .and_then(|rest| rest.strip_suffix(']'));
+        let Some(row) = inode.and_then(|inode| by_inode.get(&inode.parse().ok()?)) else {
+            continue;
+        };
+        let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).unwrap_or_default();
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+        let flags = flags.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok());
+        let peer_closed = row.state == CLOSE_WAIT;
+        sockets.push(Socket {
+            fd,
+            listens: row.state == LISTEN,
+            // The kernel counts an end of file that is not read as one byte.
+            unread: row.receive_queue - u64::from(peer_closed && row.receive_queue > 0),
+            peer_closed,
+            end_read: peer_closed && row.receive_queue == 0,
+            blocking: flags.is_some_and(|flags| flags & O_NONBLOCK == 0),
+            interest: interests.get(&fd).copied(),
+        });
+    }
+    sockets
+}
+
+/// Returns how much has arrived and is not read, on all connections: bytes, and ends of file.
+pub fn unread(pid: u32) -> u64 {
+    let connections = sockets(pid).into_iter().filter(|socket| !socket.listens);
+    connections
+        .map(|socket| socket.unread + u64::from(socket.peer_closed && !socket.end_read))
+        .sum()
+}
+
+impl Socket {
+    /// What is left to do with it, or `None`. If the program spins, being writable counts.
+    pub fn describe(&self, spins: bool) -> Option<String> {
+        let level = |bit| {
+            self.interest
+                .is_some_and(|bits| bits & bit != 0 && bits & ffi::EPOLLET == 0)
+        };
+        let state = if self.listens {
+            match self.unread {
+                0 => return None,
+                1 => String::from("1 connection waits to be accepted"),
+                count => format!("{count} connections wait to be accepted"),
+            }
+        } else {
+            let mut parts = Vec::new();
+            match self.unread {
+                0 => {}
+                1 => parts.push(String::from("1 byte has arrived and is not read")),
+                count => parts.push(format!("{count} bytes have arrived and are not read")),
+            }
+            if self.end_read {
+                parts.push(String::from(
+                    "the peer has closed; end of file has been read",
+                ));
+            } else if self.peer_closed {
+                parts.push(String::from("the peer has closed; end of file is not read"));
+            }
+            if spins && level(ffi::EPOLLOUT) {
+                parts.push(String::from("there is room to write"));
+            }
+            if parts.is_empty() {
+                return None;
+            }
+            parts.join("\n        ")
+        };
+        let interest = match self.interest {
+            Some(bits) => format!("registered for {:?}", Interest::from(bits & !ALWAYS)),
+            None => String::from("not registered"),
+        };
+        Some(format!("fd {}: {state}\n        {interest}", self.fd))
+    }
+}
+
+const ALWAYS: u32 = ffi::EPOLLERR | ffi::EPOLLHUP; // The kernel adds them to every interest.
+const O_NONBLOCK: u32 = 0o4000;
+const CLOSE_WAIT: u8 = 8;
+const LISTEN: u8 = 10;
+
+/// One socket in the kernel's table.
+struct Row {
+    port: u16,
+    state: u8,
+    send_queue: u64,
+    receive_queue: u64,
+    inode: u64,
+}
+
+impl Row {
+    /// ` 1: 0100007F:BCD2 0100007F:A1B2 08 00000000:00000001 00:00000000 00000000 0 0 7372 …`
+    fn parse(line: &str) -> Option<Row> {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let hexadecimal = |text: &str| u64::from_str_radix(text, 16).ok();
+        let (send_queue, receive_queue) = fields.get(4)?.split_once(':')?;
+        Some(Row {
+            port: hexadecimal(fields[1].split_once(':')?.1)? as u16,
+            state: hexadecimal(fields[3])? as u8,
+            send_queue: hexadecimal(send_queue)?,
+            receive_queue: hexadecimal(receive_queue)?,
+            inode: fields.get(9)?.parse().ok()?,
+        })
+    }
+}
+
+/// Returns how many bytes that the local port has sent are not acknowledged: 0 means that they are
+/// all in the receive queue of the other end, or have been read there.
+pub fn in_flight(port: u16) -> u64 {
+    let text = fs::read_to_string("/proc/self/net/tcp").unwrap_or_default();
+    let mut rows = text.lines().filter_map(Row::parse);
+    let row = rows.find(|row| row.port == port && row.state != LISTEN);
+    row.map_or(0, |row| row.send_queue)
+}
+
+/// Returns how many descriptors are open, and how many may be.
+pub fn descriptors(pid: u32) -> (usize, usize) {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
+    let limit = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"));
+    let soft = limit.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    (open_files(pid).len(), soft.unwrap_or(usize::MAX))
+}
+
+fn open_files(pid: u32) -> Vec<(u32, String)> {
+    let link = |fd| fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok();
+    let fds = names(&format!("/proc/{pid}/fd"));
+    let links = fds.into_iter().filter_map(|fd| Some((fd, link(fd)?)));
+    links
+        .map(|(fd, link)| (fd, link.to_string_lossy().into_owned()))
+        .collect()
+}
+
+/// Returns the interest of each registered descriptor.
+fn interests(pid: u32, files: &[(u32, String)]) -> HashMap<u32, u32> {
+    let mut interests = HashMap::new();
+    for (queue, _) in files
+        .iter()
+        .filter(|(_, link)| link.ends_with("[eventpoll]"))
+    {
+        let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{queue}")).unwrap_or_default();
+        for line in info.lines() {
+            // `tfd:        5 events:       19 data:  …`
+            if let ["tfd:", fd, "events:", events, ..] =
+                line.split_whitespace().collect::<Vec<_>>()[..]
+            {
+                if let (Ok(fd), Ok(bits)) = (fd.parse(), u32::from_str_radix(events, 16)) {
+                    interests.insert(fd, bits);
+                }
+            }
+        }
+    }
+    interests
+}
+
+/// The names in a directory that are numbers.
+fn names(directory: &str) -> Vec<u32> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
+}

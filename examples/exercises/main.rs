@@ -1,0 +1,189 @@
+//! Exercises: programs that are broken in the ways in which programs on epoll break.
+//!
+//! ```sh
+//! cargo run -q --example exercises           # the list: what is done, what comes next
+//! cargo run -q --example exercises 01        # makes your copy, builds it, runs it, says what is wrong
+//! cargo run -q --example exercises 01 hint   # the next hint
+//! cargo run -q --example exercises 01 reset  # begins again, and keeps the old copy beside the new
+//! ```
+//!
+//! You repair your copy, in `examples/exercises/mine`. This runner plays the peers of your program
+//! and looks at its process from outside: `look.rs` shows how much `/proc` tells.
+//!
+//! `solved` has the solutions, with what they teach. `cargo run -q --example exercises verify`
+//! checks the exercises themselves.
+
+mod exercise;
+mod look;
+mod own_poll;
+mod package;
+mod peer;
+mod slow;
+mod stage;
+mod verify;
+mod worlds;
+
+use exercise::{EXERCISES, Exercise};
+use stage::Program;
+use std::fs;
+use std::io::{self, ErrorKind, Result, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// An attempt takes no longer, after the build.
+const LIMIT: Duration = Duration::from_secs(3);
+const RUN: &str = "cargo run -q --example exercises";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut out = io::stdout();
+    let result = match arguments[..] {
+        [] => list(&mut out),
+        ["verify", ref selected @ ..] => verify::verify(selected, &mut out),
+        [number] => find(number).and_then(|exercise| attempt(exercise, &mut out)),
+        [number, "hint"] => find(number).and_then(|exercise| hint(exercise, &mut out)),
+        [number, "reset"] => find(number).and_then(|exercise| reset(exercise, &mut out)),
+        _ => Err(usage()),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        // The reader is gone, as in `| head`.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: {error}");
+            let is_usage = error.kind() == ErrorKind::InvalidInput;
+            ExitCode::from(if is_usage { 2 } else { 1 })
+        }
+    }
+}
+
+fn usage() -> io::Error {
+    let text = format!("usage: {RUN} [NUMBER [hint | reset] | verify]");
+    io::Error::new(ErrorKind::InvalidInput, text)
+}
+
+/// Finds an exercise by its number or its name.
+fn find(number: &str) -> Result<&'static Exercise> {
+    let found = EXERCISES
+        .iter()
+        .find(|exercise| number == exercise.name || number == exercise.number());
+    found.ok_or_else(|| {
+        let text = format!("there is no exercise {number}: `{RUN}` lists them");
+        io::Error::new(ErrorKind::InvalidInput, text)
+    })
+}
+
+fn list(out: &mut impl Write) -> Result<bool> {
+    writeln!(
+        out,
+        "Each exercise is a program with a mistake. Repair your copy of it.\n"
+    )?;
+    let next = EXERCISES.iter().find(|exercise| !exercise.is_done());
+    for exercise in &EXERCISES {
+        let (name, lesson) = (exercise.name, exercise.lesson);
+        let mark = match next {
+            Some(next) if next.name == name => "next",
+            _ if exercise.is_done() => "done",
+            _ => "",
+        };
+        writeln!(out, "  {mark:4}  {name:20}  after the lesson {lesson}")?;
+    }
+    let number = next.map_or("01", Exercise::number);
+    writeln!(
+        out,
+        "\n{RUN} {number}        runs your copy, says what is wrong"
+    )?;
+    writeln!(out, "{RUN} {number} hint   the next hint")?;
+    writeln!(out, "{RUN} {number} reset  begins again")?;
+    writeln!(
+        out,
+        "\nYour copies are in examples/exercises/mine: open that folder in your editor."
+    )?;
+    writeln!(out, "`cargo clean` forgets what is done; your copies stay.")?;
+    Ok(true)
+}
+
+/// Builds the learner's copy, runs it, and says what is wrong with it.
+fn attempt(exercise: &Exercise, out: &mut impl Write) -> Result<bool> {
+    let (name, number) = (exercise.name, exercise.number());
+    let (mine, target) = (package::mine(), package::target());
+    let copy = package::shown(&exercise.copy());
+    if !exercise.copy().exists() {
+        exercise.write(&mine, name, &exercise.broken()?)?;
+        writeln!(
+            out,
+            "Your copy: {copy}\nIts first lines say what it should do.\n"
+        )?;
+    }
+    if !package::build(&mine, &["--bin", name], &target)? {
+        writeln!(out, "{name}: DOES NOT COMPILE")?;
+        return Ok(false);
+    }
+    let program = Program {
+        path: target.join("debug").join(name),
+        source: exercise.copy(),
+        limit: LIMIT,
+    };
+    if let Err(diagnosis) = (exercise.play)(&program) {
+        writeln!(out, "{name}: {}", diagnosis.symptom)?;
+        for line in &diagnosis.lines {
+            writeln!(out, "  {}", line.replace('\n', "\n  "))?;
+        }
+        writeln!(out, "\nChange {copy},\nor ask: {RUN} {number} hint")?;
+        return Ok(false);
+    }
+    fs::write(exercise.note("done"), "")?;
+    writeln!(out, "{name}: PASSES")?;
+    for text in exercise.header("Learned")? {
+        writeln!(out, "  {text}")?;
+    }
+    let solution = package::shown(&exercise.solution());
+    writeln!(out, "\nA solution to compare: {solution}")?;
+    if let Some(next) = EXERCISES.iter().find(|exercise| !exercise.is_done()) {
+        writeln!(
+            out,
+            "Next: {RUN} {}, after the lesson {}",
+            next.number(),
+            next.lesson
+        )?;
+    }
+    Ok(true)
+}
+
+/// Shows the hints so far and the next one.
+fn hint(exercise: &Exercise, out: &mut impl Write) -> Result<bool> {
+    let hints = exercise.header("Hint")?;
+    let note = exercise.note("hints");
+    let seen = fs::read_to_string(&note).unwrap_or_default();
+    let seen = seen.parse().unwrap_or(0);
+    let all = hints.len();
+    for (number, hint) in (1..=seen + 1).zip(&hints) {
+        writeln!(out, "{number} of {all}: {hint}")?;
+    }
+    if seen >= all {
+        let solution = package::shown(&exercise.solution());
+        writeln!(out, "\nThere are no more hints. A solution: {solution}")?;
+    }
+    fs::create_dir_all(package::target())?;
+    fs::write(note, all.min(seen + 1).to_string())?;
+    Ok(true)
+}
+
+/// Begins again. The old copy stays beside the new one.
+fn reset(exercise: &Exercise, out: &mut impl Write) -> Result<bool> {
+    let copy = exercise.copy();
+    if copy.exists() {
+        let mut names = (1..).map(|number| copy.with_extension(format!("rs.{number}")));
+        let old = names.find(|path| !path.exists()).expect("a number is free");
+        fs::rename(&copy, &old)?;
+        writeln!(out, "Your old copy: {}", package::shown(&old))?;
+    }
+    for kind in ["done", "hints"] {
+        let _ = fs::remove_file(exercise.note(kind)); // It may not exist.
+    }
+    exercise.write(&package::mine(), exercise.name, &exercise.broken()?)?;
+    writeln!(out, "Your new copy: {}", package::shown(&copy))?;
+    Ok(true)
+}

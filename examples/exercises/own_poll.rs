@@ -1,0 +1,130 @@
+//! Exercise 11: epollet's own tests examine the learner's `poll.rs`.
+//!
+//! They run in a copy of this package, in which `src/poll.rs` is the learner's.
+
+use crate::package;
+use crate::stage::{Diagnosis, Program, Verdict};
+use std::fs;
+use std::io::Result;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The program beside `poll.rs`.
+const MAIN: &str = r#"//! A program on your own `poll.rs`.
+
+use poll::{Events, Interest, Poll};
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+
+#[path = "EPOLLET/src/ffi.rs"]
+mod ffi;
+mod poll;
+
+fn main() -> std::io::Result<()> {
+    let (ours, mut theirs) = UnixStream::pair()?;
+    let mut poll = Poll::new()?;
+    poll.registry().register(&ours, 7, Interest::READABLE)?;
+    theirs.write_all(b"hello")?;
+    let mut events = Events::with_capacity(8);
+    poll.poll(&mut events, None)?;
+    println!("{events:?}");
+    Ok(())
+}
+"#;
+
+const SHOWN: usize = 14;
+
+/// Writes the program that uses the learner's `poll.rs`, so that an editor understands that file.
+pub fn write_main(path: &Path) -> Result<()> {
+    fs::create_dir_all(path.parent().unwrap_or(path))?;
+    fs::write(
+        path,
+        MAIN.replace("EPOLLET", &package::root().display().to_string()),
+    )
+}
+
+pub fn your_own_poll(program: &Program) -> Verdict {
+    let name = program.path.file_name().unwrap_or_default();
+    let copy = package::target().join("own_poll").join(name);
+    copy_package(&copy)?;
+    fs::copy(&program.source, copy.join("src/poll.rs"))?;
+    let Some(tests) = package::build_tests(&copy)? else {
+        return Err(Diagnosis {
+            symptom: "DOES NOT COMPILE",
+            lines: vec![String::from("with epollet's tests")],
+        });
+    };
+    let tests = Program {
+        path: tests,
+        source: program.source.clone(),
+        limit: program.limit,
+    };
+    let names = finished(&tests, "--list", ": test")?;
+    // A thread for each, so that those that do not end keep no other one waiting.
+    let threads = format!("--test-threads={}", names.len());
+    let passed = finished(&tests, &threads, " ... ok")?;
+    let missing: Vec<&String> = names.iter().filter(|name| !passed.contains(name)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let (count, all) = (missing.len(), names.len());
+    let mut lines = vec![format!("{count} of {all} tests fail, or do not end:")];
+    let without_module = |name: &&String| name.rsplit("::").next().map(String::from);
+    lines.extend(missing.iter().take(SHOWN).filter_map(without_module));
+    if count > SHOWN {
+        lines.push(format!("and {} more", count - SHOWN));
+    }
+    Err(Diagnosis {
+        symptom: "FAILS",
+        lines,
+    })
+}
+
+/// Runs the tests with an argument, until no other test ends for as long as the limit. Returns the names of the tests before an ending of a line.
+fn finished(tests: &Program, argument: &str, ending: &str) -> Result<Vec<String>> {
+    let mut stage = tests.start(argument)?;
+    let mut since = Instant::now();
+    let mut length = 0;
+    while !stage.has_ended() && since.elapsed() < tests.limit {
+        let now = stage.output().len();
+        if now != length {
+            length = now;
+            since = Instant::now();
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    let output = stage.output();
+    let names = output.lines().filter_map(|line| line.strip_suffix(ending));
+    Ok(names
+        .map(|name| name.trim_start_matches("test ").to_owned())
+        .collect())
+}
+
+/// Copies `src`; everything else that the tests look at is a link.
+fn copy_package(copy: &Path) -> Result<()> {
+    fs::create_dir_all(copy)?;
+    for entry in fs::read_dir(package::root())? {
+        let entry = entry?;
+        let (name, link) = (entry.file_name(), copy.join(entry.file_name()));
+        if name != "src" && name != "target" && !link.exists() {
+            symlink(entry.path(), link)?;
+        }
+    }
+    copy_directory(&package::root().join("src"), &copy.join("src"))
+}
+
+fn copy_directory(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let copy = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_directory(&entry.path(), &copy)?;
+        } else {
+            fs::copy(entry.path(), copy)?;
+        }
+    }
+    Ok(())
+}

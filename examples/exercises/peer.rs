@@ -1,0 +1,144 @@
+//! A peer of the learner's program: one connection, which this runner reads and writes.
+
+use crate::look;
+use crate::stage::{Diagnosis, Seen, Stage, Verdict};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub struct Peer {
+    pub name: String,
+    stream: TcpStream,
+    /// What the program has sent, and how that ended.
+    pub got: Vec<u8>,
+    pub end: Option<&'static str>,
+}
+
+impl Peer {
+    fn new(name: &str, stream: TcpStream) -> io::Result<Peer> {
+        stream.set_nonblocking(true)?;
+        stream.set_nodelay(true)?;
+        Ok(Peer {
+            name: name.to_owned(),
+            stream,
+            got: Vec::new(),
+            end: None,
+        })
+    }
+
+    /// Connects to the program. The kernel accepts for it, up to the length of the listen queue.
+    pub fn connect(name: &str, address: SocketAddr) -> io::Result<Peer> {
+        let stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+        Peer::new(name, stream)
+    }
+
+    /// Waits until the program connects.
+    pub fn accept(
+        name: &str,
+        listener: &TcpListener,
+        stage: &mut Stage,
+    ) -> Result<Peer, Diagnosis> {
+        listener.set_nonblocking(true)?;
+        let mut accepted = None;
+        stage.until(|| {
+            accepted = listener.accept().ok();
+            match accepted {
+                Some(_) => Seen::Done,
+                None => Seen::Missing(format!("it has not connected to {name}")),
+            }
+        })?;
+        let (stream, _) = accepted.expect("until it is done");
+        Ok(Peer::new(name, stream)?)
+    }
+
+    /// Writes all of it. The kernel has room for that much.
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+
+    /// Writes as much as the kernel takes now.
+    pub fn send_some(&mut self, bytes: &[u8]) -> usize {
+        self.stream.write(bytes).unwrap_or(0)
+    }
+
+    /// Closes the sending side: half-close.
+    pub fn finish(&mut self) -> io::Result<()> {
+        self.stream.shutdown(Shutdown::Write)
+    }
+
+    /// Waits until all that was sent is in the program's receive queue.
+    pub fn arrived(&self) -> io::Result<()> {
+        let port = self.stream.local_addr()?.port();
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while look::in_flight(port) > 0 {
+            if Instant::now() > deadline {
+                return Err(ErrorKind::TimedOut.into());
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// Reads what has arrived, and returns all of it since the beginning.
+    pub fn read(&mut self) -> &[u8] {
+        let mut buffer = [0; 64 * 1024];
+        while self.end.is_none() {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => self.end = Some("end of file"),
+                Ok(count) => self.got.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(_) => self.end = Some("a reset"),
+            }
+        }
+        &self.got
+    }
+
+    pub fn says(&mut self, text: &str, stage: &mut Stage) -> Verdict {
+        let result = self.send(text.as_bytes());
+        result.map_err(|error| stage.peer_failed(&error))
+    }
+
+    /// Forgets what it has got, sends a line and waits for the answer.
+    pub fn ask(&mut self, line: &str, answer: &str, stage: &mut Stage) -> Verdict {
+        self.read();
+        self.got.clear();
+        self.send(line.as_bytes())
+            .map_err(|error| stage.peer_failed(&error))?;
+        self.gets(&format!("sent {line:?}"), answer, stage)
+    }
+
+    /// Waits until it has got exactly this.
+    pub fn gets(&mut self, after: &str, expected: &str, stage: &mut Stage) -> Verdict {
+        stage.until(|| {
+            self.read();
+            let got = String::from_utf8_lossy(&self.got);
+            if got == expected {
+                return Seen::Done;
+            }
+            let name = &self.name;
+            if let Some(end) = self.end {
+                let line = format!("{name} has {after} and got {got:?}, then {end}");
+                return Seen::Wrong("CUTS", line);
+            }
+            if !expected.starts_with(&*got) {
+                let line = format!("{name} has {after} and got {got:?}, not {expected:?}");
+                return Seen::Wrong("LOSES", line);
+            }
+            Seen::Missing(format!(
+                "{name} has {after} and got {got:?}, not {expected:?}"
+            ))
+        })
+    }
+
+    /// Waits until the program has closed the connection.
+    pub fn ends(&mut self, after: &str, stage: &mut Stage) -> Verdict {
+        stage.until(|| {
+            self.read();
+            match self.end {
+                Some(_) => Seen::Done,
+                None => Seen::Missing(format!("{} {after} and is still connected", self.name)),
+            }
+        })
+    }
+}

@@ -1,0 +1,87 @@
+//! Slow threads: a race that is lost once in a thousand times is lost each time.
+//!
+//! `ptrace(2)` stops a thread before and after each system call. It goes on when the program's first
+//! thread, the event loop, sleeps. So if a thread wakes the loop too early, the loop looks too early.
+//! Where `ptrace` is not allowed, the threads run as fast as they do.
+
+use crate::look;
+use std::ffi::{c_int, c_long};
+use std::ptr;
+
+pub struct Slow {
+    loop_thread: u32,
+    /// The other threads, and whether each is stopped.
+    threads: Vec<(c_int, bool)>,
+}
+
+impl Slow {
+    /// Slows down all threads of a process but the first.
+    pub fn new(pid: u32) -> Slow {
+        let mut threads = Vec::new();
+        for thread in look::threads(pid) {
+            let id = thread.id as c_int;
+            if thread.id != pid && ask(PTRACE_SEIZE, id, PTRACE_O_TRACESYSGOOD) {
+                ask(PTRACE_INTERRUPT, id, 0);
+                threads.push((id, false));
+            }
+        }
+        let loop_thread = pid;
+        Slow {
+            loop_thread,
+            threads,
+        }
+    }
+
+    /// Lets stopped threads go on to their next system call, if the loop sleeps.
+    pub fn step(&mut self) {
+        let threads = look::threads(self.loop_thread);
+        let mut loops = threads
+            .iter()
+            .filter(|thread| thread.id == self.loop_thread);
+        let loop_sleeps = loops.any(|thread| thread.state == 'S');
+        for (id, is_stopped) in &mut self.threads {
+            *is_stopped = *is_stopped || wait(*id, WNOHANG);
+            if *is_stopped && loop_sleeps {
+                ask(PTRACE_SYSCALL, *id, 0);
+                *is_stopped = false;
+            }
+        }
+    }
+}
+
+impl Drop for Slow {
+    /// Lets the threads run. They have to be stopped for that.
+    fn drop(&mut self) {
+        for (id, is_stopped) in &self.threads {
+            if *is_stopped || (ask(PTRACE_INTERRUPT, *id, 0) && wait(*id, 0)) {
+                ask(PTRACE_DETACH, *id, 0);
+            }
+        }
+    }
+}
+
+fn ask(request: c_int, thread: c_int, data: c_long) -> bool {
+    // SAFETY: these requests use no memory of this process. The address has to be 0.
+    unsafe { ptrace(request, thread, ptr::null::<u8>(), data) == 0 }
+}
+
+/// Returns true if the thread has stopped, and false if it runs or has ended.
+fn wait(thread: c_int, options: c_int) -> bool {
+    let mut status = 0;
+    // SAFETY: the kernel writes to `status` before the call returns.
+    let result = unsafe { waitpid(thread, &mut status, options | __WALL) };
+    result == thread && status & 0xff == 0x7f
+}
+
+const PTRACE_DETACH: c_int = 17;
+const PTRACE_SYSCALL: c_int = 24;
+const PTRACE_SEIZE: c_int = 0x4206;
+const PTRACE_INTERRUPT: c_int = 0x4207;
+const PTRACE_O_TRACESYSGOOD: c_long = 1;
+const WNOHANG: c_int = 1;
+const __WALL: c_int = 0x4000_0000;
+
+unsafe extern "C" {
+    fn ptrace(request: c_int, ...) -> c_long;
+    fn waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
+}

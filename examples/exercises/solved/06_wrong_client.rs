@@ -1,0 +1,99 @@
+//! Symptom: CUTS
+//! Hint: All of this happens in one batch: `remove 1`, a new connection, and an event of the client
+//!   that was in place 1. Go through the loop with these three events.
+//! Hint: The new client has the token of the removed one. So the old event looks like the new one's.
+//! Hint: Do not use a token again while the batch can contain an event for it. Or count on, and use
+//!   no token twice.
+//! Learned: The events of a batch are older than what the batch has changed: a token that is used
+//!   again at once gets the events of another client.
+
+use epollet::{Event, Events, Interest, Poll, Token};
+use std::io::{ErrorKind, Read, Result, Write};
+use std::net::{TcpListener, TcpStream};
+
+const LISTENER: Token = usize::MAX;
+
+struct Server {
+    poll: Poll,
+    places: Vec<Option<TcpStream>>,
+    /// Places that become free after this batch: until then, it can contain events for them.
+    removed: Vec<Token>,
+    free: Vec<Token>,
+}
+
+impl Server {
+    fn add(&mut self, mut stream: TcpStream) -> Result<()> {
+        stream.set_nonblocking(true)?;
+        let token = self.free.pop().unwrap_or(self.places.len());
+        if token == self.places.len() {
+            self.places.push(None);
+        }
+        self.poll
+            .registry()
+            .register(&stream, token, Interest::READABLE)?;
+        stream.write_all(format!("place {token}\n").as_bytes())?;
+        self.places[token] = Some(stream);
+        Ok(())
+    }
+
+    fn remove(&mut self, token: Token) {
+        if let Some(place) = self.places.get_mut(token) {
+            if place.take().is_some() {
+                self.removed.push(token);
+            }
+        }
+    }
+
+    fn handle(&mut self, event: &Event) -> Result<()> {
+        let Some(Some(stream)) = self.places.get_mut(event.token()) else {
+            return Ok(()); // An event for a client that was removed.
+        };
+        if event.is_read_closed() {
+            self.remove(event.token());
+            return Ok(());
+        }
+        let mut buffer = [0; 1024];
+        let count = match stream.read(&mut buffer) {
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(_) => 0, // One broken connection does not end the server.
+        };
+        let text = String::from_utf8_lossy(&buffer[..count]);
+        match text.trim().strip_prefix("remove ") {
+            _ if count == 0 => self.remove(event.token()),
+            Some(place) => self.remove(place.parse().unwrap_or(LISTENER)),
+            None => stream.write_all(&buffer[..count])?,
+        }
+        Ok(())
+    }
+}
+
+fn main() -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    listener.set_nonblocking(true)?;
+    println!("listening on {}", listener.local_addr()?);
+
+    let mut server = Server {
+        poll: Poll::new()?,
+        places: Vec::new(),
+        removed: Vec::new(),
+        free: Vec::new(),
+    };
+    server
+        .poll
+        .registry()
+        .register(&listener, LISTENER, Interest::READABLE)?;
+    let mut events = Events::with_capacity(64);
+    loop {
+        server.poll.poll(&mut events, None)?;
+        for event in &events {
+            if event.token() == LISTENER {
+                let (stream, _) = listener.accept()?;
+                server.add(stream)?;
+            } else {
+                server.handle(event)?;
+            }
+        }
+        server.free.append(&mut server.removed);
+    }
+}

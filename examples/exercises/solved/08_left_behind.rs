@@ -1,0 +1,74 @@
+//! Symptom: HANGS
+//! Hint: How many connections can one event of the listener stand for?
+//! Hint: What is true for reading is true for `accept`: after an edge, who takes the rest?
+//! Hint: Accept in a loop until `WouldBlock`.
+//! Learned: Drain a listener, too: accept until `WouldBlock`.
+
+use epollet::{Events, Interest, Poll, Token};
+use std::collections::HashMap;
+use std::io::{ErrorKind, Read, Result, Write};
+use std::net::{TcpListener, TcpStream};
+
+const LISTENER: Token = 0;
+
+struct Server {
+    poll: Poll,
+    listener: TcpListener,
+    clients: HashMap<Token, TcpStream>,
+    next_token: Token,
+}
+
+impl Server {
+    fn accept(&mut self) -> Result<()> {
+        loop {
+            let mut stream = match self.listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            stream.set_nonblocking(true)?;
+            let registry = self.poll.registry();
+            registry.register(&stream, self.next_token, Interest::READABLE)?;
+            stream.write_all(b"hello\n")?;
+            self.clients.insert(self.next_token, stream);
+            self.next_token += 1;
+        }
+    }
+
+    fn read(&mut self, token: Token) {
+        let Some(stream) = self.clients.get_mut(&token) else {
+            return;
+        };
+        match stream.read(&mut [0; 1024]) {
+            Ok(count) if count > 0 => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            _ => drop(self.clients.remove(&token)),
+        }
+    }
+}
+
+fn main() -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    listener.set_nonblocking(true)?;
+    println!("listening on {}", listener.local_addr()?);
+
+    let poll = Poll::new()?;
+    let interest = Interest::READABLE | Interest::EDGE;
+    poll.registry().register(&listener, LISTENER, interest)?;
+    let mut server = Server {
+        poll,
+        listener,
+        clients: HashMap::new(),
+        next_token: LISTENER + 1,
+    };
+    let mut events = Events::with_capacity(64);
+    loop {
+        server.poll.poll(&mut events, None)?;
+        for event in &events {
+            match event.token() {
+                LISTENER => server.accept()?,
+                token => server.read(token),
+            }
+        }
+    }
+}

@@ -1,0 +1,460 @@
+//! The learner's program on stage: started, watched, stopped for a moment, ended.
+//!
+//! Every wait has two ends: what the program should do, or a symptom. Load changes neither: a
+//! program that waits for a CPU is not asleep, and one that is asleep does not wait for a CPU.
+
+use crate::look::{self, Thread};
+use std::ffi::c_int;
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+use std::{io, thread};
+
+/// What is wrong with a program: `HANGS` and so on, and what was seen.
+#[derive(Debug)]
+pub struct Diagnosis {
+    pub symptom: &'static str,
+    pub lines: Vec<String>,
+}
+
+pub type Verdict = Result<(), Diagnosis>;
+
+/// This runner itself could not do something.
+impl From<io::Error> for Diagnosis {
+    fn from(error: io::Error) -> Diagnosis {
+        Diagnosis {
+            symptom: "NOT TRIED",
+            lines: vec![format!("this runner failed: {error}")],
+        }
+    }
+}
+
+/// What a peer sees while it waits for the program.
+pub enum Seen {
+    Done,
+    /// What has not happened yet. A text that changes is progress.
+    Missing(String),
+    Wrong(&'static str, String),
+}
+
+/// A program to start.
+pub struct Program {
+    pub path: PathBuf,
+    pub source: PathBuf,
+    pub limit: Duration,
+}
+
+/// A program that runs.
+pub struct Stage {
+    child: Child,
+    output: PathBuf,
+    errors: PathBuf,
+    deadline: Instant,
+}
+
+/// Asleep for that long, with peers that wait: nothing will wake it.
+const STILL: Duration = Duration::from_millis(400);
+/// Never asleep for that many ticks of CPU time, with peers that wait: it spins.
+const SPIN_TICKS: u64 = 10;
+/// That many sleeps within a second, with peers that wait: it spins, too.
+const SPIN_SLEEPS: u64 = 60;
+const LOOK: Duration = Duration::from_millis(5);
+
+impl Program {
+    /// Starts it in a process group of its own.
+    pub fn start(&self, argument: &str) -> io::Result<Stage> {
+        self.spawn(Command::new(&self.path).arg(argument))
+    }
+
+    /// Starts a server, and waits until it has printed its address.
+    pub fn serve(&self) -> Result<(Stage, SocketAddr), Diagnosis> {
+        let mut stage = self.spawn(&mut Command::new(&self.path))?;
+        let address = stage.address()?;
+        Ok((stage, address))
+    }
+
+    /// The same, but the server can open only so many descriptors.
+    pub fn serve_with_few(&self, descriptors: usize) -> Result<(Stage, SocketAddr), Diagnosis> {
+        let script = format!("ulimit -n {descriptors}; exec \"$0\"");
+        let mut shell = Command::new("sh");
+        let mut stage = self.spawn(shell.args(["-c", &script]).arg(&self.path))?;
+        let address = stage.address()?;
+        Ok((stage, address))
+    }
+
+    fn spawn(&self, command: &mut Command) -> io::Result<Stage> {
+        let output = self.path.with_extension("out");
+        let errors = self.path.with_extension("err");
+        command
+            .stdin(Stdio::null())
+            .stdout(File::create(&output)?)
+            .stderr(File::create(&errors)?)
+            .process_group(0);
+        // SAFETY: `prctl` is a plain system call, which is allowed between fork and exec.
+        unsafe {
+            command.pre_exec(|| {
+                prctl(PR_SET_PDEATHSIG, SIGKILL); // If this runner is killed, so is the program.
+                Ok(())
+            })
+        };
+        let child = command.spawn()?;
+        let deadline = Instant::now() + self.limit;
+        Ok(Stage {
+            child,
+            output,
+            errors,
+            deadline,
+        })
+    }
+}
+
+impl Stage {
+    /// What the program has printed.
+    pub fn output(&self) -> String {
+        fs::read_to_string(&self.output).unwrap_or_default()
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.ended().is_some()
+    }
+
+    fn address(&mut self) -> Result<SocketAddr, Diagnosis> {
+        let output = self.output.clone();
+        let mut address = None;
+        self.until(|| {
+            let printed = fs::read_to_string(&output).unwrap_or_default();
+            let mut lines = printed.lines();
+            address = lines.find_map(|line| line.strip_prefix("listening on ")?.parse().ok());
+            match address {
+                Some(_) => Seen::Done,
+                None => Seen::Missing(String::from("it has not printed `listening on ADDRESS`")),
+            }
+        })?;
+        Ok(address.expect("until it is done"))
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until the peers have seen what they wait for.
+    pub fn until(&mut self, mut look: impl FnMut() -> Seen) -> Verdict {
+        let mut watch = Watch::new();
+        let mut missing_before = String::new();
+        loop {
+            // In this order: a program that has ended has done all that it does.
+            let ended = self.ended();
+            let missing = match look() {
+                Seen::Done => return Ok(()),
+                Seen::Wrong(symptom, line) => return Err(self.diagnose(symptom, vec![line])),
+                Seen::Missing(missing) => missing,
+            };
+            if let Some(status) = ended {
+                return Err(self.ended_with(status, missing));
+            }
+            if missing != missing_before {
+                watch = Watch::new();
+                missing_before.clone_from(&missing);
+            }
+            watch.look(look::threads(self.pid()));
+            if let Some(line) = watch.spins() {
+                return Err(self.diagnose("SPINS", vec![missing, line]));
+            }
+            if watch.is_still(STILL) {
+                return Err(self.stuck(missing));
+            }
+            if Instant::now() > self.deadline {
+                let line = String::from("it is still at work, but takes too long");
+                return Err(self.diagnose("HANGS", vec![missing, line]));
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
+    /// Waits until the program has read all that has arrived.
+    pub fn has_read(&mut self, what: &str) -> Verdict {
+        let pid = self.pid();
+        self.until(|| match look::unread(pid) {
+            0 => Seen::Done,
+            _ => Seen::Missing(format!("{what} has arrived, and is not read to the end")),
+        })
+    }
+
+    /// Waits until the program sleeps in its queue, with nothing left to do.
+    pub fn rests(&mut self, when: &str) -> Verdict {
+        let mut watch = Watch::new();
+        loop {
+            if let Some(status) = self.ended() {
+                return Err(self.ended_with(status, format!("it should wait for events {when}")));
+            }
+            watch.look(look::threads(self.pid()));
+            if let Some(line) = watch.spins() {
+                let expected = format!("it should sleep {when}");
+                return Err(self.diagnose("SPINS", vec![expected, line]));
+            }
+            if watch.is_still(Duration::from_millis(40)) {
+                if self.blocking_call().is_some() {
+                    return Err(self.stuck(format!("it should wait for events {when}")));
+                }
+                if watch.started.elapsed() > Duration::from_millis(150) {
+                    return Ok(());
+                }
+            }
+            if Instant::now() > self.deadline {
+                return Err(self.stuck(format!("it should sleep {when}")));
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
+    /// Waits until the program ends, and compares what it has printed.
+    pub fn ends_with(&mut self, expected: &str, sent: &str) -> Verdict {
+        let output = self.output.clone();
+        let answer = || fs::read_to_string(&output).unwrap_or_default();
+        let missing = || {
+            format!(
+                "{sent}; the answer is {:?}, not {expected:?}",
+                answer().trim()
+            )
+        };
+        self.ends(missing)?;
+        if answer().trim() == expected {
+            return Ok(());
+        }
+        Err(Diagnosis {
+            symptom: "LOSES",
+            lines: vec![missing()],
+        })
+    }
+
+    /// Waits until the program ends, and ends well.
+    pub fn ends(&mut self, missing: impl Fn() -> String) -> Verdict {
+        match self.until(|| Seen::Missing(missing())) {
+            Err(_) if self.ended().is_some_and(|status| status.success()) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Stops the program while `act` runs, so that all that happens meanwhile is one batch for it.
+    pub fn stopped<T>(&mut self, act: impl FnOnce() -> io::Result<T>) -> Result<T, Diagnosis> {
+        self.signal(SIGSTOP);
+        let is_stopped = |thread: &Thread| matches!(thread.state, 'T' | 't' | 'Z');
+        while !look::threads(self.pid()).iter().all(is_stopped) {
+            if let Some(status) = self.ended() {
+                return Err(self.ended_with(status, String::from("it should be running")));
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        let result = act();
+        self.signal(SIGCONT);
+        result.map_err(|error| self.peer_failed(&error))
+    }
+
+    pub fn descriptors(&self) -> usize {
+        look::descriptors(self.pid()).0
+    }
+
+    /// Checks that no more descriptors are open than before.
+    pub fn leaves(&mut self, before: usize) -> Verdict {
+        let (now, _) = look::descriptors(self.pid());
+        if now <= before {
+            return Ok(());
+        }
+        let line = format!(
+            "all clients have left, and {} descriptors are still open",
+            now - before
+        );
+        Err(self.diagnose("LEAKS", vec![line]))
+    }
+
+    /// A peer could not do its part, because the program has closed the connection.
+    pub fn peer_failed(&mut self, error: &io::Error) -> Diagnosis {
+        let line = format!("a peer cannot continue: {error}");
+        match self.ended() {
+            Some(status) => self.ended_with(status, line),
+            None => self.diagnose("CUTS", vec![line]),
+        }
+    }
+
+    fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    fn ended_with(&self, status: ExitStatus, missing: String) -> Diagnosis {
+        let how = match (status.code(), status.signal()) {
+            (Some(code), _) => format!("it has ended, with exit code {code}"),
+            (None, signal) => format!("it was ended by signal {}", signal.unwrap_or(0)),
+        };
+        let mut lines = vec![missing, how];
+        let errors = fs::read_to_string(&self.errors).unwrap_or_default();
+        lines.extend(
+            errors
+                .lines()
+                .filter(|line| !line.is_empty())
+                .take(4)
+                .map(String::from),
+        );
+        Diagnosis {
+            symptom: "ENDS",
+            lines,
+        }
+    }
+
+    /// It sleeps, and nothing will wake it. Where, and what is left to do, tell what is wrong.
+    fn stuck(&mut self, missing: String) -> Diagnosis {
+        let has_something_to_do = look::sockets(self.pid())
+            .iter()
+            .any(|socket| socket.describe(false).is_some());
+        if self.blocking_call().is_some() {
+            self.diagnose("BLOCKS", vec![missing])
+        } else if has_something_to_do || !self.sleeps_in_queue() {
+            self.diagnose("HANGS", vec![missing])
+        } else {
+            let line = String::from("it has read everything that has arrived");
+            self.diagnose("LOSES", vec![missing, line])
+        }
+    }
+
+    /// The call on a socket in which a thread sleeps, and the descriptor.
+    fn blocking_call(&self) -> Option<(&'static str, u64)> {
+        let calls = ["read", "recv", "write", "send", "accept", "connect"];
+        let sockets = look::sockets(self.pid());
+        let is_socket = |fd| sockets.iter().any(|socket| u64::from(socket.fd) == fd);
+        let threads = look::threads(self.pid());
+        let mut asleep = threads.iter().filter_map(|thread| thread.call);
+        asleep.find(|(call, fd)| calls.contains(call) && is_socket(*fd))
+    }
+
+    fn sleeps_in_queue(&self) -> bool {
+        let threads = look::threads(self.pid());
+        // If the calls cannot be seen, nothing speaks against it.
+        threads
+            .iter()
+            .any(|thread| thread.call.is_none_or(|(call, _)| call == "epoll_wait"))
+    }
+
+    /// Adds what can be seen from outside.
+    fn diagnose(&mut self, symptom: &'static str, mut lines: Vec<String>) -> Diagnosis {
+        let pid = self.pid();
+        let sockets = look::sockets(pid);
+        if symptom != "SPINS" {
+            for (call, argument) in look::threads(pid).iter().filter_map(|thread| thread.call) {
+                let socket = sockets
+                    .iter()
+                    .find(|socket| u64::from(socket.fd) == argument);
+                let kind = match socket {
+                    Some(socket) if socket.blocking => ", a blocking socket",
+                    _ => "",
+                };
+                match call {
+                    "futex" => {} // A thread that waits for another one.
+                    "poll" | "sleep" => lines.push(format!("it sleeps in {call}")),
+                    _ => lines.push(format!("it sleeps in {call} on fd {argument}{kind}")),
+                }
+            }
+        }
+        let (open, limit) = look::descriptors(pid);
+        if open >= limit {
+            lines.push(format!(
+                "all {limit} descriptors that it may open are in use"
+            ));
+        }
+        let described: Vec<_> = sockets
+            .iter()
+            .filter_map(|socket| socket.describe(symptom == "SPINS"))
+            .collect();
+        lines.extend(described.iter().take(4).cloned());
+        if described.len() > 4 {
+            lines.push(format!("and {} more descriptors", described.len() - 4));
+        }
+        Diagnosis { symptom, lines }
+    }
+
+    fn signal(&self, signal: c_int) {
+        // SAFETY: the call takes no pointer. The process group is the program's: this runner has
+        // not waited for it yet, or has seen its end and its number is not used again so soon.
+        unsafe { kill(-(self.child.id() as c_int), signal) };
+    }
+}
+
+impl Drop for Stage {
+    /// Ends the program and what it has started.
+    fn drop(&mut self) {
+        self.signal(SIGKILL);
+        let _ = self.child.wait();
+    }
+}
+
+/// Many looks at the threads, since the last progress.
+struct Watch {
+    started: Instant,
+    still_since: Instant,
+    /// Of each thread: the first look, the last one, and whether it was ever seen asleep.
+    threads: Vec<(Thread, Thread, bool)>,
+}
+
+impl Watch {
+    fn new() -> Watch {
+        let now = Instant::now();
+        Watch {
+            started: now,
+            still_since: now,
+            threads: Vec::new(),
+        }
+    }
+
+    fn look(&mut self, threads: Vec<Thread>) {
+        for thread in threads {
+            let asleep = thread.state != 'R';
+            let known = self
+                .threads
+                .iter_mut()
+                .find(|(first, ..)| first.id == thread.id);
+            let Some((first, last, slept)) = known else {
+                self.still_since = Instant::now();
+                self.threads.push((thread.clone(), thread, asleep));
+                continue;
+            };
+            if !asleep || thread.sleeps != last.sleeps {
+                self.still_since = Instant::now();
+            }
+            *slept |= asleep || thread.sleeps != first.sleeps;
+            *last = thread;
+        }
+    }
+
+    fn is_still(&self, time: Duration) -> bool {
+        self.still_since.elapsed() >= time
+    }
+
+    fn spins(&self) -> Option<String> {
+        let seconds = self.started.elapsed().as_secs_f64().max(1.0);
+        for (first, last, slept) in &self.threads {
+            let ticks = last.ticks - first.ticks;
+            if !slept && ticks >= SPIN_TICKS {
+                return Some(format!(
+                    "it has used {} ms of CPU time without a sleep",
+                    ticks * 10
+                ));
+            }
+            let sleeps = last.sleeps - first.sleeps;
+            if sleeps as f64 / seconds >= SPIN_SLEEPS as f64 {
+                return Some(format!("it has gone to sleep and woken up {sleeps} times"));
+            }
+        }
+        None
+    }
+}
+
+const SIGKILL: c_int = 9;
+const SIGCONT: c_int = 18;
+const SIGSTOP: c_int = 19;
+const PR_SET_PDEATHSIG: c_int = 1;
+
+unsafe extern "C" {
+    fn kill(pid: c_int, signal: c_int) -> c_int;
+    fn prctl(option: c_int, ...) -> c_int;
+}

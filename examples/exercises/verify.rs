@@ -1,0 +1,173 @@
+//! Checks the exercises: each broken program shows its symptom, each solved one passes, and so do
+//! other right solutions; typical wrong attempts get a symptom that leads on.
+//!
+//! The other solutions and the attempts are in `verify`, as changes of the broken or the solved
+//! program: `= SYMPTOM, from broken: what it does`, then lines that are replaced.
+
+use crate::exercise::{EXERCISES, Exercise};
+use crate::package;
+use crate::stage::{Diagnosis, Program};
+
+use std::fs;
+use std::io::{self, Result, Write};
+use std::path::Path;
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// One program, and what the runner has to say about it.
+struct Case {
+    exercise: &'static Exercise,
+    program: String,
+    expected: String,
+    what: String,
+}
+
+/// More than a learner's attempt gets: CI's machines are busy.
+const LIMIT: Duration = Duration::from_secs(12);
+/// They sleep most of the time.
+const AT_ONCE: usize = 6;
+
+/// Checks the selected exercises, or all of them.
+pub fn verify(selected: &[&str], out: &mut impl Write) -> Result<bool> {
+    let start = Instant::now();
+    let package = package::target().join("verify");
+    let _ = fs::remove_dir_all(package.join("src")); // It may not exist.
+    let _ = fs::remove_file(package.join("Cargo.toml"));
+    package::create(&package)?;
+    let mut cases = Vec::new();
+    for exercise in &EXERCISES {
+        if !selected.is_empty() && !selected.contains(&exercise.number()) {
+            continue;
+        }
+        cases.extend(write_cases(exercise, &package)?);
+    }
+    let target = package.join("target");
+    if !package::build(&package, &[], &target)? {
+        writeln!(out, "a program does not compile")?;
+        return Ok(false);
+    }
+    let built = start.elapsed();
+    let waiting = Mutex::new(cases.iter());
+    let results = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                loop {
+                    let Some(case) = waiting.lock().unwrap().next() else {
+                        return;
+                    };
+                    let result = (case.exercise.play)(&Program {
+                        path: target.join("debug").join(&case.program),
+                        source: case.exercise.source(&package, &case.program),
+                        limit: LIMIT,
+                    });
+                    results.lock().unwrap().push((case, result.err()));
+                }
+            });
+        }
+    });
+    let mut results = results.into_inner().unwrap();
+    results.sort_by(|(a, _), (b, _)| a.program.cmp(&b.program));
+    let mut wrong = 0;
+    for (case, diagnosis) in &results {
+        wrong += usize::from(!report(case, diagnosis.as_ref(), out)?);
+    }
+    let (built, all) = (built.as_secs_f64(), start.elapsed().as_secs_f64());
+    let right = results.len() - wrong;
+    writeln!(
+        out,
+        "{right} of {} as stated; {built:.1} s to build, {all:.1} s in all",
+        results.len()
+    )?;
+    Ok(wrong == 0)
+}
+
+fn report(case: &Case, diagnosis: Option<&Diagnosis>, out: &mut impl Write) -> Result<bool> {
+    let symptom = diagnosis.map_or("PASSES", |diagnosis| diagnosis.symptom);
+    if symptom == case.expected {
+        writeln!(out, "ok {:24} {symptom:7} {}", case.program, case.what)?;
+        return Ok(true);
+    }
+    writeln!(
+        out,
+        "NOT {symptom}, BUT {}: {} {}",
+        case.expected, case.program, case.what
+    )?;
+    for line in diagnosis.map_or(&[][..], |diagnosis| &diagnosis.lines) {
+        writeln!(out, "  {line}")?;
+    }
+    Ok(false)
+}
+
+/// Writes the programs of an exercise.
+fn write_cases(exercise: &'static Exercise, package: &Path) -> Result<Vec<Case>> {
+    let (broken, solved) = (exercise.broken()?, fs::read_to_string(exercise.solution())?);
+    let symptom = exercise.header("Symptom")?.concat();
+    let mut programs = vec![
+        (symptom, String::from("the broken program"), broken.clone()),
+        (
+            String::from("PASSES"),
+            String::from("the solved program"),
+            solved.clone(),
+        ),
+    ];
+    let changes = package::file("verify")
+        .join(exercise.name)
+        .with_extension("txt");
+    let changes = format!("\n{}", fs::read_to_string(changes)?);
+    for part in changes.split("\n= ").skip(1) {
+        let (title, lines) = part.split_once('\n').unwrap_or((part, ""));
+        let title = title.split_once(", from ").and_then(|(symptom, rest)| {
+            let (base, what) = rest.split_once(": ")?;
+            Some((symptom, base, what))
+        });
+        let (symptom, base, what) = title.ok_or_else(|| wrong_change(exercise, part))?;
+        let base = if base == "broken" { &broken } else { &solved };
+        let program = change(base, lines).ok_or_else(|| wrong_change(exercise, part))?;
+        programs.push((symptom.to_owned(), what.to_owned(), program));
+    }
+    let mut cases = Vec::new();
+    for (number, (expected, what, text)) in programs.into_iter().enumerate() {
+        let program = format!("{}_{number}", exercise.name);
+        exercise.write(package, &program, &text)?;
+        cases.push(Case {
+            exercise,
+            program,
+            expected,
+            what,
+        });
+    }
+    Ok(cases)
+}
+
+fn wrong_change(exercise: &Exercise, part: &str) -> io::Error {
+    let text = format!(
+        "verify/{}.txt: this change cannot be made:\n{part}",
+        exercise.name
+    );
+    io::Error::other(text)
+}
+
+/// Makes changes: lines with `-` have to occur once, and those with `+` that follow replace them.
+fn change(text: &str, lines: &str) -> Option<String> {
+    let mut text = text.to_owned();
+    let (mut old, mut new) = (String::new(), String::new());
+    for line in lines.lines().chain(["-"]) {
+        if let Some(line) = line.strip_prefix('+') {
+            new += &format!("{line}\n");
+        } else if let Some(line) = line.strip_prefix('-') {
+            if !new.is_empty() || line.is_empty() {
+                text = replace_once(&text, &old, &new)?;
+                (old, new) = (String::new(), String::new());
+            }
+            old += &format!("{line}\n");
+        }
+    }
+    Some(text)
+}
+
+fn replace_once(text: &str, old: &str, new: &str) -> Option<String> {
+    let is_unique = !old.is_empty() && text.matches(old).count() == 1;
+    is_unique.then(|| text.replace(old, new))
+}

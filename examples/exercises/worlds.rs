@@ -1,0 +1,353 @@
+//! The world of each exercise: what its peers do, and what they expect.
+//!
+//! No result depends on who is faster. Where the order matters, the program is stopped for a moment
+//! and finds everything in one batch.
+
+use crate::peer::Peer;
+use crate::slow::Slow;
+use crate::stage::{Diagnosis, Program, Seen, Stage, Verdict};
+use std::net::TcpListener;
+
+pub fn half_an_answer(program: &Program) -> Verdict {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let mut stage = program.start(&listener.local_addr()?.to_string())?;
+    let mut server = Peer::accept("the server", &listener, &mut stage)?;
+    server.gets("accepted", "please\n", &mut stage)?;
+    // Each part arrives as one event, and the second one together with end of file. So it does not
+    // help that a part fits in a buffer.
+    stage.stopped(|| {
+        server.send(&[b'a'; 40_000])?;
+        server.arrived()
+    })?;
+    stage.has_read("the first part of the answer, 40000 bytes,")?;
+    stage.rests("until the rest of the answer arrives")?;
+    stage.stopped(|| {
+        server.send(&[b'b'; 20_000])?;
+        server.finish()?;
+        server.arrived()
+    })?;
+    stage.ends_with("60000", "60000 bytes and end of file were sent")
+}
+
+pub fn one_client_left(program: &Program) -> Verdict {
+    let (mut stage, address) = program.serve()?;
+    stage.rests("until a client connects")?;
+    let descriptors = stage.descriptors();
+    let mut first = Peer::connect("client 1", address)?;
+    first.ask("hello\n", "hello\n", &mut stage)?;
+    let mut second = Peer::connect("client 2", address)?;
+    second.ask("hello\n", "hello\n", &mut stage)?;
+    drop(first);
+    stage.rests("after client 1 has left")?;
+    second.ask("still there?\n", "still there?\n", &mut stage)?;
+    drop(second);
+    stage.rests("after both clients have left")?;
+    stage.leaves(descriptors)
+}
+
+pub fn a_slow_reader(program: &Program) -> Verdict {
+    let answer = b"0123456789abcdef".repeat(500_000);
+    let (mut stage, address) = program.serve()?;
+    stage.rests("until a client connects")?;
+    let descriptors = stage.descriptors();
+    let mut slow = Peer::connect("client 1", address)?;
+    let mut other = Peer::connect("client 2", address)?;
+    // Twice: what is kept for a client must not get mixed up.
+    for _ in 0..2 {
+        slow.says("please\n", &mut stage)?;
+        stage.rests("while client 1 does not read")?;
+        other.says("please\n", &mut stage)?;
+        gets_all(&mut other, &answer, &mut stage)?;
+        gets_all(&mut slow, &answer, &mut stage)?;
+        stage.rests("after all answers, while both clients are still connected")?;
+    }
+    drop((slow, other));
+    stage.rests("after both clients have left")?;
+    stage.leaves(descriptors)
+}
+
+/// Waits for a long answer.
+fn gets_all(peer: &mut Peer, answer: &[u8], stage: &mut Stage) -> Verdict {
+    stage.until(|| {
+        peer.read();
+        let (name, count, all) = (&peer.name, peer.got.len(), answer.len());
+        if peer.got == answer {
+            return Seen::Done;
+        }
+        let line = format!("{name} has got {count} of {all} bytes");
+        match peer.end {
+            Some(end) => Seen::Wrong("LOSES", format!("{line}, and then {end}")),
+            None if count >= all => Seen::Wrong("LOSES", format!("{line}, and they differ")),
+            None => Seen::Missing(line),
+        }
+    })?;
+    peer.got.clear();
+    Ok(())
+}
+
+pub fn counted_twice(program: &Program) -> Verdict {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let mut stage = program.start(&listener.local_addr()?.to_string())?;
+    let mut servers = Vec::new();
+    for number in 1..=3 {
+        let name = format!("the server for answer {number}");
+        servers.push(Peer::accept(&name, &listener, &mut stage)?);
+    }
+    stage.rests("until an answer arrives")?;
+    let mut last = servers.pop().expect("three");
+    for (mut server, number) in servers.into_iter().zip(1..) {
+        stage.stopped(|| {
+            server.send(&[b'a'; 100])?;
+            server.finish()?;
+            server.arrived()
+        })?;
+        stage.has_read(&format!("answer {number}"))?;
+        // The request has not been read. So closing resets the connection, which is another edge.
+        drop(server);
+        stage.rests(&format!("after answer {number} of 3"))?;
+    }
+    stage.stopped(|| {
+        last.send(&[b'a'; 100])?;
+        last.finish()?;
+        last.arrived()
+    })?;
+    stage.ends_with("300", "3 answers of 100 bytes were sent")
+}
+
+pub fn one_blocks_all(program: &Program) -> Verdict {
+    let (mut stage, address) = program.serve()?;
+    stage.rests("until a client connects")?;
+    let descriptors = stage.descriptors();
+    let mut first = Peer::connect("client 1", address)?;
+    first.ask("one\n", "ONE\n", &mut stage)?;
+    first.says("hal", &mut stage)?;
+    let mut second = Peer::connect("client 2", address)?;
+    second.ask("two\n", "TWO\n", &mut stage)?;
+    stage.rests("while client 1 has sent half a line")?;
+    first.ask("f\n", "HALF\n", &mut stage)?;
+    // More than one line in one event.
+    second.ask("three\nfour\n", "THREE\nFOUR\n", &mut stage)?;
+    drop((first, second));
+    stage.rests("after both clients have left")?;
+    stage.leaves(descriptors)
+}
+
+pub fn wrong_client(program: &Program) -> Verdict {
+    let (mut stage, address) = program.serve()?;
+    stage.rests("until a client connects")?;
+    let descriptors = stage.descriptors();
+    let mut first = Peer::connect("client 1", address)?;
+    place(&mut first, &mut stage)?;
+    // Twice, because a place that is not used again at once can be used again later.
+    for name in ["client 3", "client 5"] {
+        let mut leaver = Peer::connect("the removed client", address)?;
+        let removed = place(&mut leaver, &mut stage)?;
+        stage.rests("until a client sends something")?;
+        // One batch, in this order.
+        let mut newcomer = stage.stopped(|| {
+            first.send(format!("remove {removed}\n").as_bytes())?;
+            first.arrived()?;
+            let newcomer = Peer::connect(name, address)?;
+            leaver.finish()?;
+            leaver.arrived()?;
+            Ok(newcomer)
+        })?;
+        place(&mut newcomer, &mut stage)?;
+        stage.rests("until a client sends something")?;
+        place(&mut newcomer, &mut stage)?; // It is still connected.
+        leaver.ends("was removed", &mut stage)?;
+        newcomer.ask("hello\n", "hello\n", &mut stage)?;
+        first.ask("hello\n", "hello\n", &mut stage)?;
+    }
+    drop(first);
+    stage.rests("after all clients have left")?;
+    stage.leaves(descriptors)
+}
+
+/// Waits until the program has told a client its place.
+fn place(peer: &mut Peer, stage: &mut Stage) -> Result<usize, Diagnosis> {
+    let mut place = None;
+    stage.until(|| {
+        let got = String::from_utf8_lossy(peer.read()).into_owned();
+        let number = got
+            .strip_prefix("place ")
+            .and_then(|rest| rest.strip_suffix('\n'));
+        place = number.and_then(|number| number.parse().ok());
+        let line = format!("{} has connected and got {got:?}", peer.name);
+        match (place, peer.end) {
+            (_, Some(end)) => Seen::Wrong("CUTS", format!("{line}, and then {end}")),
+            (Some(_), None) => Seen::Done,
+            (None, None) => Seen::Missing(format!("{line}, not \"place …\"")),
+        }
+    })?;
+    Ok(place.expect("until it is done"))
+}
+
+pub fn flood(program: &Program) -> Verdict {
+    let (mut stage, address) = program.serve()?;
+    stage.rests("until a client connects")?;
+    let descriptors = stage.descriptors();
+    let mut flood = Peer::connect("client 1", address)?;
+    let mut quiet = Peer::connect("client 2", address)?;
+    stage.rests("until a client sends something")?;
+    // As much as the buffers hold, and behind it one line of another client, in one batch.
+    let sent = stage.stopped(|| {
+        let mut sent = 0;
+        loop {
+            let count = flood.send_some(&[b'.'; 64 * 1024]);
+            if count == 0 {
+                break;
+            }
+            sent += count;
+        }
+        quiet.send(b"ping\n")?;
+        quiet.arrived()?;
+        Ok(sent)
+    })?;
+    // The answer tells how much the program has read before it: no clock is needed.
+    stage.until(|| {
+        let got = String::from_utf8_lossy(quiet.read()).into_owned();
+        let line = format!("client 1 sent {sent} bytes, then client 2 sent \"ping\\n\"");
+        match got.trim_end().parse::<usize>() {
+            _ if !got.ends_with('\n') => Seen::Missing(format!("{line} and got {got:?}")),
+            Ok(read) if read <= sent / 2 => Seen::Done,
+            Ok(read) => Seen::Wrong(
+                "STARVES",
+                format!("{line}, and the server\nread {read} bytes before it answered"),
+            ),
+            Err(_) => Seen::Wrong("LOSES", format!("{line} and got {got:?}")),
+        }
+    })?;
+    stage.has_read("the flood")?;
+    let total = sent + "ping\n\n".len();
+    flood.ask("\n", &format!("{total}\n"), &mut stage)?;
+    stage.rests("after the flood")?;
+    drop((flood, quiet));
+    stage.rests("after both clients have left")?;
+    stage.leaves(descriptors)
+}
+
+pub fn left_behind(program: &Program) -> Verdict {
+    let (mut stage, address) = program.serve()?;
+    stage.rests("until a client connects")?;
+    let descriptors = stage.descriptors();
+    let names = ["client 1", "client 2", "client 3", "client 4", "client 5"];
+    let mut clients = stage.stopped(|| {
+        let connect = |name: &&str| Peer::connect(name, address);
+        names.iter().map(connect).collect::<Result<Vec<_>, _>>()
+    })?;
+    for client in &mut clients {
+        client.gets("connected, with 4 others", "hello\n", &mut stage)?;
+    }
+    stage.rests("until a client does something")?;
+    drop(clients);
+    stage.rests("after all clients have left")?;
+    stage.leaves(descriptors)
+}
+
+pub fn no_descriptor(program: &Program) -> Verdict {
+    const DESCRIPTORS: usize = 16;
+    let (mut stage, address) = program.serve_with_few(DESCRIPTORS)?;
+    stage.rests("until a client connects")?;
+    let descriptors = stage.descriptors();
+    let mut clients = Vec::new();
+    while descriptors + clients.len() < DESCRIPTORS {
+        let mut client = Peer::connect(&format!("client {}", clients.len() + 1), address)?;
+        client.ask("hello\n", "hello\n", &mut stage)?;
+        clients.push(client);
+    }
+    let mut waiting = Vec::new();
+    for number in 1..=4 {
+        let mut client = Peer::connect(&format!("waiting client {number}"), address)?;
+        client.says("hello\n", &mut stage)?;
+        waiting.push(client);
+    }
+    stage.rests("while clients wait and no descriptor is free")?;
+    clients[0].ask("hello\n", "hello\n", &mut stage)?;
+    for client in &mut waiting {
+        drop(clients.pop());
+        client.gets(
+            "sent \"hello\\n\", another client has left,",
+            "hello\n",
+            &mut stage,
+        )?;
+    }
+    stage.rests("until a client does something")?;
+    drop((clients, waiting));
+    stage.rests("after all clients have left")?;
+    stage.leaves(descriptors)
+}
+
+pub fn wake_then_send(program: &Program) -> Verdict {
+    let (mut stage, address) = program.serve()?;
+    stage.rests("until a client connects")?;
+    let descriptors = stage.descriptors();
+    let mut client = Peer::connect("the client", address)?;
+    // One after the other, and with a slow second thread: the loop sleeps when the result is ready.
+    let mut slow = Slow::new(stage.pid());
+    for number in 0..3_u64 {
+        let square = format!("{}\n", number * number);
+        client.says(&format!("{number}\n"), &mut stage)?;
+        stage.until(|| {
+            slow.step();
+            let got = String::from_utf8_lossy(client.read()).into_owned();
+            match client.end {
+                Some(end) => Seen::Wrong("CUTS", format!("the client has got {got:?}, then {end}")),
+                None if got == square => Seen::Done,
+                None => Seen::Missing(format!("{number} was sent, and {got:?} came back")),
+            }
+        })?;
+        client.got.clear();
+    }
+    drop(slow);
+    // All at once: many results are ready when the loop looks.
+    let numbers: String = (0..1000_u64).map(|number| format!("{number}\n")).collect();
+    let squares: String = (0..1000_u64)
+        .map(|number| format!("{}\n", number * number))
+        .collect();
+    client.says(&numbers, &mut stage)?;
+    stage.until(|| {
+        let got = String::from_utf8_lossy(client.read()).into_owned();
+        let line = format!(
+            "1000 numbers were sent, and {} squares came back",
+            got.lines().count()
+        );
+        match client.end {
+            Some(end) => Seen::Wrong("CUTS", format!("{line}, and then {end}")),
+            None if got == squares => Seen::Done,
+            None if squares.starts_with(&got) => Seen::Missing(line),
+            None => Seen::Wrong("LOSES", format!("{line}, but not the right ones in order")),
+        }
+    })?;
+    stage.rests("after all squares were sent")?;
+    drop(client);
+    stage.rests("after the client has left")?;
+    stage.leaves(descriptors)
+}
+
+pub fn second_backend(program: &Program) -> Verdict {
+    // What epoll reports. The other queue has to report the same.
+    const EXPECTED: [&str; 4] = ["1 1 1 1", "1 - 1 -", "1", "0"];
+    let mut stage = program.start("")?;
+    stage.ends(|| String::from("the table is not complete"))?;
+    let output = stage.output();
+    let rows: Vec<Vec<&str>> = output
+        .lines()
+        .map(|line| line.split('|').map(str::trim).collect())
+        .collect();
+    let mut lines = Vec::new();
+    for (index, expected) in EXPECTED.iter().enumerate() {
+        match rows.get(index).map(Vec::as_slice) {
+            Some([_, epoll, poll]) if epoll == expected && poll == expected => {}
+            Some([scene, epoll, poll]) => {
+                lines.push(format!("{scene}: epoll {epoll}, poll(2) {poll}"));
+            }
+            _ => lines.push(format!("line {} of the table is missing", index + 1)),
+        }
+    }
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let symptom = "DIFFERS";
+    Err(Diagnosis { symptom, lines })
+}
