@@ -33,41 +33,6 @@ pub struct Event {
     pub(crate) data: u64, // 64 bits on every machine
 }
 
-// epoll_create1(2): flags
-pub const EPOLL_CLOEXEC: c_int = 0o2000000; // O_CLOEXEC
-
-// epoll_ctl(2): operations
-pub const EPOLL_CTL_ADD: c_int = 1;
-pub const EPOLL_CTL_DEL: c_int = 2;
-pub const EPOLL_CTL_MOD: c_int = 3;
-
-// epoll_ctl(2): what to report
-/// Readable: there is data, end of file, or a connection to accept.
-pub const EPOLLIN: u32 = 0x1;
-/// Priority data, such as TCP's out-of-band byte.
-pub const EPOLLPRI: u32 = 0x2;
-/// Writable: there is room to write, or a non-blocking connect has finished.
-pub const EPOLLOUT: u32 = 0x4;
-/// Error: usually an error is pending. The kernel adds it to every interest.
-pub const EPOLLERR: u32 = 0x8;
-/// Hang-up: both directions of a stream are shut down, or the other end of a pipe or terminal is
-/// closed. The kernel adds it to every interest.
-pub const EPOLLHUP: u32 = 0x10;
-/// The peer has shut down its sending side. There may still be data to read.
-pub const EPOLLRDHUP: u32 = 0x2000;
-
-// epoll_ctl(2): how to report it
-/// Of several queues that share this source, wake at least one instead of all.
-pub const EPOLLEXCLUSIVE: u32 = 1 << 28;
-/// One-shot: report once, then disable the registration until `EPOLL_CTL_MOD`.
-pub const EPOLLONESHOT: u32 = 1 << 30;
-/// Edge-triggered: report after a change, not for as long as the source is ready.
-pub const EPOLLET: u32 = 1 << 31;
-
-// eventfd(2): flags
-pub const EFD_NONBLOCK: c_int = 0o4000; // O_NONBLOCK
-pub const EFD_CLOEXEC: c_int = 0o2000000; // O_CLOEXEC
-
 impl Event {
     /// Returns the token that the source was registered with.
     pub fn token(&self) -> usize {
@@ -79,8 +44,9 @@ impl Event {
         self.events
     }
 
-    /// Returns true for `EPOLLIN` and `EPOLLPRI`: usually, a read does not block. End of file on an
-    /// empty pipe sets neither; see [`is_read_closed`](Event::is_read_closed).
+    /// Returns true for `EPOLLIN` or `EPOLLPRI`: usually, there is something to read. (`EPOLLPRI`
+    /// alone: nothing for an ordinary read.) End of file on an empty pipe sets neither; see
+    /// [`is_read_closed`](Event::is_read_closed).
     pub fn is_readable(&self) -> bool {
         self.has(EPOLLIN | EPOLLPRI)
     }
@@ -97,8 +63,8 @@ impl Event {
         self.has(EPOLLPRI)
     }
 
-    /// Returns true for `EPOLLERR`: usually, an error is pending. `take_error` or the next read or
-    /// write returns and clears it.
+    /// Returns true for `EPOLLERR`: usually, an error is pending. On a socket, `take_error` returns
+    /// and clears it, and so does a read after the data that is still unread.
     pub fn is_error(&self) -> bool {
         self.has(EPOLLERR)
     }
@@ -119,6 +85,41 @@ impl Event {
         self.events & any_of != 0
     }
 }
+
+// epoll_create1(2): flags
+pub const EPOLL_CLOEXEC: c_int = 0o2000000; // O_CLOEXEC
+
+// epoll_ctl(2): operations
+pub const EPOLL_CTL_ADD: c_int = 1;
+pub const EPOLL_CTL_DEL: c_int = 2;
+pub const EPOLL_CTL_MOD: c_int = 3;
+
+// epoll_ctl(2): what to report
+/// Readable: there is data, end of file, or a connection to accept.
+pub const EPOLLIN: u32 = 0x1;
+/// Priority data, such as TCP's out-of-band byte.
+pub const EPOLLPRI: u32 = 0x2;
+/// Writable: there is room to write, or a non-blocking connect has finished.
+pub const EPOLLOUT: u32 = 0x4;
+/// Error: usually an error is pending. The kernel adds it to every interest.
+pub const EPOLLERR: u32 = 0x8;
+/// Hang-up: both directions of a stream are shut down, or the last writer of a pipe or the other end
+/// of a terminal is closed. The kernel adds it to every interest.
+pub const EPOLLHUP: u32 = 0x10;
+/// The peer has shut down its sending side. There may still be data to read.
+pub const EPOLLRDHUP: u32 = 0x2000;
+
+// epoll_ctl(2): how to report it
+/// Of several queues that share this source, wake at least one instead of all.
+pub const EPOLLEXCLUSIVE: u32 = 1 << 28;
+/// One-shot: report once, then disable the registration until `EPOLL_CTL_MOD`.
+pub const EPOLLONESHOT: u32 = 1 << 30;
+/// Edge-triggered: report after a change, instead of as long as the source is ready.
+pub const EPOLLET: u32 = 1 << 31;
+
+// eventfd(2): flags
+pub const EFD_NONBLOCK: c_int = 0o4000; // O_NONBLOCK
+pub const EFD_CLOEXEC: c_int = 0o2000000; // O_CLOEXEC
 
 /// Prints the bits by name: `Event { token: 4, events: EPOLLIN | EPOLLRDHUP }`.
 impl fmt::Debug for Event {

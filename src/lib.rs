@@ -24,13 +24,63 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
+//! An edge-triggered source is drained: read until `WouldBlock`.
+//!
+//! ```
+//! use epollet::{Events, Interest, Poll};
+//! use std::io::{ErrorKind, Read, Write};
+//! use std::os::unix::net::UnixStream;
+//!
+//! let (mut ours, mut theirs) = UnixStream::pair()?;
+//! ours.set_nonblocking(true)?;
+//! let mut poll = Poll::new()?;
+//! poll.registry().register(&ours, 7, Interest::READABLE | Interest::EDGE)?;
+//!
+//! theirs.write_all(b"hello")?;
+//! let mut events = Events::with_capacity(64);
+//! poll.poll(&mut events, None)?;
+//!
+//! let mut received = Vec::new();
+//! let mut buffer = [0; 2];
+//! loop {
+//!     match ours.read(&mut buffer) {
+//!         Ok(0) => break, // end of file
+//!         Ok(count) => received.extend_from_slice(&buffer[..count]),
+//!         Err(error) if error.kind() == ErrorKind::WouldBlock => break, // drained
+//!         Err(error) => return Err(error),
+//!     }
+//! }
+//! assert_eq!(received, b"hello");
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! Another thread wakes the loop:
+//!
+//! ```
+//! use epollet::{Events, Poll, Waker};
+//! use std::sync::Arc;
+//! use std::thread;
+//!
+//! let mut poll = Poll::new()?;
+//! let waker = Arc::new(Waker::new(poll.registry(), 9)?); // lives as long as the loop
+//!
+//! let theirs = Arc::clone(&waker);
+//! let worker = thread::spawn(move || theirs.wake());
+//!
+//! let mut events = Events::with_capacity(64);
+//! poll.poll(&mut events, None)?; // sleeps until the worker wakes it
+//! assert_eq!(events[0].token(), 9);
+//! worker.join().unwrap()?;
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
 //! # Map
 //!
 //! | module | what it is |
 //! |---|---|
 //! | [`ffi`] | file 1: the system calls and constants under the kernel's names, and [`Event`] |
 //! | [`poll`] | file 2: [`Poll`], [`Registry`], [`Interest`], [`Waker`] |
-//! | [`guide`] | reference pages: the terms, the kernel's rules, common misunderstandings |
+//! | [`guide`] | questions and answers, the terms, the kernel's rules, and what each kind of source does |
 //!
 //! `src/main.rs` is the program that `cargo run` starts, and `examples/` has the lessons.
 //! To build on this, copy `ffi.rs` and `poll.rs` into your `src` and write `mod ffi; mod poll;`.

@@ -7,56 +7,30 @@
 #![allow(dead_code)] // A program that copies this file seldom uses all of it.
 
 use super::ffi::{self, Event};
+use std::ffi::c_int;
+use std::fmt;
+use std::fs::File;
 use std::io::{self, ErrorKind, Result, Write};
+use std::ops::BitOr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
-use std::{ffi::c_int, fmt, fs::File, ops::BitOr};
 
 /// An event queue: an epoll instance, see [`epoll(7)`].
 ///
 /// A source is level-triggered unless you add [`Interest::EDGE`]: a poll reports it if it is ready.
-/// An edge-triggered source is reported only after a change.
+/// An edge-triggered source is reported once if it is ready when you register it, and then only
+/// after a change.
 ///
 /// **Drain after an edge.** Read (or write, or accept) until `WouldBlock` or end of file. What you
 /// leave unread is not reported until something changes again.
 ///
-/// **Make sources non-blocking.** The last call of a drain would block. And readiness is a hint:
-/// another thread may have read first.
+/// **Make sources non-blocking.** On a blocking source, the last read of a drain blocks. And
+/// readiness is a hint: another thread may have read first.
 ///
-/// **Read at end of file and after an error, too**: if [`is_readable`](Event::is_readable),
-/// [`is_read_closed`](Event::is_read_closed) or [`is_error`](Event::is_error) is true. End of file
-/// on an empty pipe is not `is_readable`, and a loop that does not read it spins.
-///
-/// # Examples
-///
-/// ```
-/// use epollet::{Events, Interest, Poll};
-/// use std::io::{ErrorKind, Read, Write};
-/// use std::os::unix::net::UnixStream;
-///
-/// let (mut ours, mut theirs) = UnixStream::pair()?;
-/// ours.set_nonblocking(true)?;
-/// let mut poll = Poll::new()?;
-/// poll.registry().register(&ours, 7, Interest::READABLE | Interest::EDGE)?;
-///
-/// theirs.write_all(b"hello")?;
-/// let mut events = Events::with_capacity(64);
-/// poll.poll(&mut events, None)?;
-/// assert_eq!(events[0].token(), 7);
-///
-/// let mut received = Vec::new();
-/// let mut buffer = [0; 2];
-/// loop {
-///     match ours.read(&mut buffer) {
-///         Ok(0) => break, // end of file
-///         Ok(count) => received.extend_from_slice(&buffer[..count]),
-///         Err(error) if error.kind() == ErrorKind::WouldBlock => break, // drained
-///         Err(error) => return Err(error),
-///     }
-/// }
-/// assert_eq!(received, b"hello");
-/// # Ok::<(), std::io::Error>(())
-/// ```
+/// **Drop or deregister a source after end of file or an error.** A level-triggered one is reported
+/// again and again. So read if [`is_readable`](Event::is_readable),
+/// [`is_read_closed`](Event::is_read_closed) or [`is_error`](Event::is_error) is true: end of file
+/// on an empty pipe is not `is_readable`.
 ///
 /// [`epoll(7)`]: https://man7.org/linux/man-pages/man7/epoll.7.html
 #[derive(Debug)]
@@ -90,7 +64,7 @@ impl Poll {
     /// that do not fit are reported by the next call.
     ///
     /// A `timeout` of `None` waits indefinitely; zero returns at once. Others are rounded up to
-    /// milliseconds, and the kernel may add 0.1 %, so no timeout ends early. A call that a signal
+    /// milliseconds, so no timeout ends early (and the kernel may add 0.1 %). A call that a signal
     /// interrupts (`EINTR`) is retried with the remaining time.
     ///
     /// # Errors
@@ -289,31 +263,10 @@ impl fmt::Debug for Interest {
 /// token.
 ///
 /// It is an [`eventfd(2)`], registered edge-triggered: each wake is a new edge, so nothing has to
-/// read it. Wakes between two polls coalesce into one event. A signal handler can wake with
-/// `write(2)`: 8 bytes that hold the number 1, to the waker's descriptor.
+/// read it. Wakes between two polls coalesce into one event.
 ///
 /// **Keep it alive.** Dropping the waker closes the eventfd, and a wake that no poll has returned
 /// yet is lost with it. So let the polling thread own it too, for example in an `Arc`.
-///
-/// # Examples
-///
-/// ```
-/// use epollet::{Events, Poll, Waker};
-/// use std::sync::Arc;
-/// use std::thread;
-///
-/// let mut poll = Poll::new()?;
-/// let waker = Arc::new(Waker::new(poll.registry(), 9)?);
-///
-/// let theirs = Arc::clone(&waker);
-/// let worker = thread::spawn(move || theirs.wake());
-///
-/// let mut events = Events::with_capacity(64);
-/// poll.poll(&mut events, None)?; // sleeps until the worker wakes it
-/// assert_eq!(events[0].token(), 9);
-/// worker.join().unwrap()?;
-/// # Ok::<(), std::io::Error>(())
-/// ```
 ///
 /// [`eventfd(2)`]: https://man7.org/linux/man-pages/man2/eventfd.2.html
 #[derive(Debug)]
@@ -336,10 +289,6 @@ impl Waker {
 
     /// Makes the current call to [`Poll::poll`] return, or the next one if none is running. Does
     /// not block.
-    ///
-    /// # Errors
-    ///
-    /// `WouldBlock`: the counter is full, after 2^64 - 2 wakes.
     pub fn wake(&self) -> Result<()> {
         (&self.0).write_all(&1_u64.to_ne_bytes())
     }

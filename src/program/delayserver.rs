@@ -13,7 +13,7 @@
 //! No client makes the others wait for long: an event or a deadline leads to at most one read and
 //! one write, and a turn of the loop handles at most `BUDGET` new connections and deadlines.
 
-use epollet::{Event, Events, Interest, Poll, Token, Waker};
+use epollet::{Events, Interest, Poll, Token, Waker};
 use std::collections::BTreeSet;
 use std::ffi::c_int;
 use std::io::{self, BufWriter, ErrorKind, Read, Write};
@@ -25,6 +25,8 @@ use std::time::{Duration, Instant};
 const LISTENER: Token = usize::MAX;
 const STOP: Token = usize::MAX - 1;
 const BUDGET: usize = 64;
+/// A request that has not ended after this many bytes is refused.
+const LONGEST_REQUEST: usize = 8000;
 
 /// A delay server. It listens from the start, and serves when it [runs](DelayServer::run).
 pub struct DelayServer {
@@ -38,8 +40,6 @@ pub struct DelayServer {
 }
 
 pub struct Limits {
-    /// The longest request, in bytes.
-    pub request: usize,
     /// The time for a request to arrive, and for an answer to be sent.
     pub patience: Duration,
     /// The time for a client to close after the answer.
@@ -62,7 +62,6 @@ impl DelayServer {
         registry.register(&listener, LISTENER, Interest::READABLE)?;
         Ok(DelayServer {
             limits: Limits {
-                request: 8000,
                 patience: Duration::from_secs(10),
                 finish: Duration::from_secs(1),
                 pause: Some(Duration::from_millis(100)),
@@ -105,7 +104,7 @@ impl DelayServer {
                 match event.token() {
                     LISTENER => self.accept(&mut log)?,
                     STOP => return Ok(()),
-                    token => self.serve(token, Some(event), &mut log),
+                    token => self.serve(token, false, &mut log),
                 }
             }
             let now = Instant::now();
@@ -115,7 +114,7 @@ impl DelayServer {
                 };
                 match token {
                     LISTENER => self.accept_again()?,
-                    token => self.serve(token, None, &mut log),
+                    token => self.serve(token, true, &mut log),
                 }
             }
         }
@@ -124,12 +123,16 @@ impl DelayServer {
     /// Accepts connections. The listener is level-triggered, so the next poll reports it again if
     /// the budget leaves some.
     fn accept(&mut self, log: &mut Log<impl Write>) -> io::Result<()> {
-        for _ in 0..BUDGET {
+        for count in 0..BUDGET {
             let accepted = self.listener.accept();
             match accepted.and_then(|(stream, address)| self.add(stream, address)) {
                 Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
+                Err(error) if is_early(&error) || error.kind() == ErrorKind::ConnectionAborted => {
+                    break;
+                }
+                // accept(2) takes a descriptor before it looks for a connection, so without one it
+                // fails even if none waits. The next poll shows whether one does.
+                Err(_) if count > 0 => break,
                 Err(error) => return self.pause(error, log),
             }
         }
@@ -174,16 +177,17 @@ impl DelayServer {
         registry.reregister(&self.listener, LISTENER, Interest::READABLE)
     }
 
-    /// Serves a client after an event or, without one, at its deadline.
-    fn serve(&mut self, token: Token, event: Option<&Event>, log: &mut Log<impl Write>) {
+    /// Serves a client at an event, or at its deadline.
+    fn serve(&mut self, token: Token, is_due: bool, log: &mut Log<impl Write>) {
         let Some(Some(client)) = self.clients.get_mut(token) else {
             return;
         };
         self.deadlines.remove(&(client.deadline, token));
         let interest = client.interest();
-        let mut stays = match event {
-            Some(event) => client.handle(event, &self.limits, log),
-            None => client.expire(&self.limits),
+        let mut stays = if is_due {
+            client.expire(&self.limits)
+        } else {
+            client.handle(&self.limits, log)
         };
         if stays && client.interest() != interest {
             let registry = self.poll.registry();
@@ -225,15 +229,14 @@ impl Client {
         }
     }
 
-    fn handle(&mut self, event: &Event, limits: &Limits, log: &mut Log<impl Write>) -> bool {
+    fn handle(&mut self, limits: &Limits, log: &mut Log<impl Write>) -> bool {
         match self.state {
-            _ if event.is_error() => false, // a reset
             State::Receive => self.receive(limits, log),
-            State::Delay => false,
+            State::Delay => false, // a reset
             State::Send => self.send(limits),
             State::Finish => match self.stream.read(&mut [0; 2048]) {
                 Ok(count) => count > 0,
-                Err(error) => error.kind() == ErrorKind::WouldBlock,
+                Err(error) => is_early(&error),
             },
         }
     }
@@ -257,18 +260,18 @@ impl Client {
             Ok(0) if self.bytes.is_empty() => return false,
             Ok(0) => return self.refuse(NOT_HTTP, limits),
             Ok(count) => self.bytes.extend_from_slice(&buffer[..count]),
-            Err(error) => return error.kind() == ErrorKind::WouldBlock,
+            Err(error) => return is_early(&error),
         }
-        match parse(&self.bytes, limits.request) {
-            None => true,
-            Some(Err(why)) => self.refuse(why, limits),
-            Some(Ok((delay, message))) => {
+        match parse(&self.bytes) {
+            Ok(None) => {}
+            Ok(Some((delay, message))) => {
                 log.request(delay, &message, self.address);
                 self.bytes = answer("200 OK", &message, &self.bytes);
                 self.enter(State::Delay, Duration::from_millis(delay));
-                delay > 0 || self.expire(limits)
             }
+            Err(why) => return self.refuse(why, limits),
         }
+        true
     }
 
     fn refuse(&mut self, (status, why): Refusal, limits: &Limits) -> bool {
@@ -280,12 +283,11 @@ impl Client {
     fn send(&mut self, limits: &Limits) -> bool {
         match self.stream.write(&self.bytes) {
             Ok(count) => self.bytes.drain(..count),
-            Err(error) => return error.kind() == ErrorKind::WouldBlock,
+            Err(error) => return is_early(&error),
         };
         if !self.bytes.is_empty() {
             return true;
         }
-        self.bytes = Vec::new(); // returns the memory
         // Closing now, with input unread, would reset the connection, and the client could lose the
         // answer. So the server reads until the client closes, too.
         self.enter(State::Finish, limits.finish);
@@ -296,6 +298,11 @@ impl Client {
         self.state = state;
         self.deadline = Instant::now() + time;
     }
+}
+
+/// Returns true if the call would have blocked: the report was a hint.
+fn is_early(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::WouldBlock
 }
 
 /// What the server prints. A failed write is ignored.
@@ -343,16 +350,19 @@ const TOO_LONG: Refusal = (
 );
 
 /// Returns the delay in milliseconds and the message, or `None` if the request is not complete.
-fn parse(bytes: &[u8], limit: usize) -> Option<Result<(u64, String), Refusal>> {
+fn parse(bytes: &[u8]) -> Result<Option<(u64, String)>, Refusal> {
     let text = String::from_utf8_lossy(bytes);
     if text.contains("\n\r\n") || text.contains("\n\n") {
-        return Some(parse_line(text.lines().next()?));
+        return parse_line(text.lines().next().unwrap_or_default()).map(Some);
     }
     // A client that speaks TLS waits for an answer to its first byte, 0x16.
     if text.starts_with(|first: char| first.is_ascii_control()) {
-        return Some(Err(NOT_HTTP));
+        return Err(NOT_HTTP);
     }
-    (bytes.len() >= limit).then_some(Err(TOO_LONG))
+    if bytes.len() >= LONGEST_REQUEST {
+        return Err(TOO_LONG);
+    }
+    Ok(None)
 }
 
 fn parse_line(line: &str) -> Result<(u64, String), Refusal> {
@@ -367,8 +377,7 @@ fn parse_line(line: &str) -> Result<(u64, String), Refusal> {
     if method != "GET" && method != "HEAD" {
         return Err(NOT_ALLOWED);
     }
-    let (path, _query) = target.split_once('?').unwrap_or((target, ""));
-    let path = path.strip_prefix('/').ok_or(NOT_FOUND)?;
+    let path = target.strip_prefix('/').ok_or(NOT_FOUND)?;
     let (delay, message) = path.split_once('/').ok_or(NOT_FOUND)?;
     if delay.starts_with('+') || message.is_empty() || message.contains('/') {
         return Err(NOT_FOUND);
@@ -393,19 +402,11 @@ fn percent_decode(text: &str) -> Option<String> {
 
 fn answer(status: &str, message: &str, request: &[u8]) -> Vec<u8> {
     let length = message.len();
-    let allow = if status == NOT_ALLOWED.0 {
-        "Allow: GET, HEAD\r\n"
-    } else {
-        ""
-    };
-    let content = if request.starts_with(b"HEAD ") {
-        ""
-    } else {
-        message
-    };
+    let is_head = request.starts_with(b"HEAD ");
+    let content = if is_head { "" } else { message };
     format!(
-        "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\n\
-         Content-Length: {length}\r\n{allow}Connection: close\r\n\r\n{content}"
+        "HTTP/1.1 {status}\r\nAllow: GET, HEAD\r\nContent-Type: text/plain; charset=utf-8\r\n\
+         Content-Length: {length}\r\nConnection: close\r\n\r\n{content}"
     )
     .into_bytes()
 }

@@ -1,7 +1,7 @@
 //! What happened: a line for each event as it happens, and a chart at the end.
 
 use epollet::{Event, Token};
-use std::io::{self, Error, ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -61,17 +61,14 @@ impl Report {
         });
     }
 
-    /// Prints that the requests are sent. Returns the longest delay.
-    pub fn sent(&self) -> io::Result<Duration> {
-        let delays = self.requests.iter().map(|request| request.delay);
-        let longest = delays.max().unwrap_or_default();
+    /// Prints that the requests are sent. `longest`: the longest delay.
+    pub fn sent(&self, longest: Duration) -> io::Result<()> {
         writeln!(
             io::stdout(),
             "Requests sent: {}. One thread sleeps in poll; the last answer is due in {} s.\n",
             self.requests.len(),
             longest.as_secs_f64()
-        )?;
-        Ok(longest)
+        )
     }
 
     /// Shows an event after which more of the answer will come.
@@ -79,40 +76,20 @@ impl Report {
         writeln!(io::stdout(), "{}  {event:?}", seconds(self.start.elapsed()))
     }
 
-    /// Shows an event that has finished its request.
-    pub fn finished(
-        &mut self,
-        event: &Event,
-        answer: &[u8],
-        end: io::Result<bool>,
-    ) -> io::Result<()> {
-        write!(io::stdout(), "{}  {event:?}", seconds(self.start.elapsed()))?;
-        match end
-            .map_err(|error| error.to_string())
-            .and_then(|_| check(event.token(), answer))
-        {
-            Ok(message) => {
-                self.end(event.token(), false);
-                writeln!(io::stdout(), "  {message}")
-            }
-            Err(why) => self.fail(event.token(), &why),
-        }
-    }
-
-    /// Shows that a request could not be sent.
-    pub fn failed(&mut self, token: Token, error: &Error) -> io::Result<()> {
-        write!(io::stdout(), "{}", seconds(self.start.elapsed()))?;
-        self.fail(token, &error.to_string())
-    }
-
-    fn fail(&mut self, token: Token, why: &str) -> io::Result<()> {
-        self.end(token, true);
-        writeln!(io::stdout(), "\n           request-{token} failed: {why}")
-    }
-
-    fn end(&mut self, token: Token, failed: bool) {
-        self.requests[token].ended = Some(self.start.elapsed());
-        self.requests[token].failed = failed;
+    /// Shows an event that has finished its request, with the answer or an error.
+    pub fn finished(&mut self, event: &Event, answer: io::Result<&[u8]>) -> io::Result<()> {
+        let (now, token) = (self.start.elapsed(), event.token());
+        let outcome = match answer {
+            Ok(answer) => check(token, answer),
+            Err(error) => Err(error.to_string()),
+        };
+        self.requests[token].ended = Some(now);
+        self.requests[token].failed = outcome.is_err();
+        let line = match outcome {
+            Ok(message) => format!("  {message}"),
+            Err(why) => format!("\n           request-{token} failed: {why}"),
+        };
+        writeln!(io::stdout(), "{}  {event:?}{line}", seconds(now))
     }
 
     /// Shows that no answer has arrived for too long.

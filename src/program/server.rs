@@ -38,7 +38,9 @@ impl Server {
                 self.address = Some(stream.peer_addr()?);
                 Ok(stream)
             }
-            Err(_) if self.may_start => self.start(),
+            Err(error) if self.may_start && error.kind() == ErrorKind::ConnectionRefused => {
+                self.start()
+            }
             Err(error) => Err(error),
         }
     }

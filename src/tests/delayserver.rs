@@ -73,9 +73,10 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.stopper.wake().unwrap();
-        let result = self.thread.take().unwrap().join();
         if !thread::panicking() {
-            result.expect("the server does not panic").unwrap();
+            let thread = self.thread.take().unwrap();
+            until("the server stops", || thread.is_finished());
+            thread.join().expect("the server does not panic").unwrap();
         }
     }
 }
@@ -131,18 +132,18 @@ fn an_answer_has_these_lines() {
     let server = Server::start();
     assert_eq!(
         answer_to(server.address, &get("/0/hello")),
-        "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 5\r\n\
+        "HTTP/1.1 200 OK\r\nAllow: GET, HEAD\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 5\r\n\
          Connection: close\r\n\r\nhello"
     );
     assert_eq!(
         answer_to(server.address, b"HEAD /0/hello HTTP/1.1\r\n\r\n"),
-        "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 5\r\n\
+        "HTTP/1.1 200 OK\r\nAllow: GET, HEAD\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 5\r\n\
          Connection: close\r\n\r\n"
     );
     assert_eq!(
         answer_to(server.address, b"PUT /0/hello HTTP/1.1\r\n\r\n"),
-        "HTTP/1.1 405 Method Not Allowed\r\nContent-Type: text/plain; charset=utf-8\r\n\
-         Content-Length: 50\r\nAllow: GET, HEAD\r\nConnection: close\r\n\r\n\
+        "HTTP/1.1 405 Method Not Allowed\r\nAllow: GET, HEAD\r\n\
+         Content-Type: text/plain; charset=utf-8\r\nContent-Length: 50\r\nConnection: close\r\n\r\n\
          405 Method Not Allowed: the method is GET or HEAD\n"
     );
 }
@@ -156,7 +157,7 @@ fn a_request_is_a_request_line_and_an_empty_line() {
         ("GET /0/a HTTP/1.0\r\n\r\n", "200 OK", "a"),
         ("GET /0/a HTTP/1.1\nHost: x\n\n", "200 OK", "a"),
         ("GET /0/a HTTP/1.1\r\nany line\r\n\r\nmore", "200 OK", "a"),
-        ("GET /0/a?b/c HTTP/1.1\r\n\r\n", "200 OK", "a"),
+        ("GET /0/a?b HTTP/1.1\r\n\r\n", "200 OK", "a?b"),
         ("GET /0/a%20%c3%A9%2fb HTTP/1.1\r\n\r\n", "200 OK", "a é/b"),
         ("GET /007/é HTTP/1.1\r\n\r\n", "200 OK", "é"),
         ("GET /0/%ff HTTP/1.1\r\n\r\n", BAD, "percent-encoded"),
@@ -301,28 +302,27 @@ fn a_failing_log_does_not_end_the_server() {
 #[test]
 fn these_are_the_limits_unless_a_program_sets_others() {
     let limits = DelayServer::bind("127.0.0.1:0").unwrap().limits;
-    assert_eq!(limits.request, 8000);
     assert_eq!(limits.patience, Duration::from_secs(10));
     assert_eq!(limits.finish, Duration::from_secs(1));
     assert_eq!(limits.pause, Some(Duration::from_millis(100)));
 }
 
 #[test]
-fn a_request_without_end_is_431_at_the_limit() {
-    let server = Server::start_with(|limits| limits.request = 5000); // more than one read
+fn a_request_without_end_is_431_after_8000_bytes() {
+    let server = Server::start();
     let request = |end: &str, length: usize| {
-        let head = format!("GET /0/a HTTP/1.1\r\nX: {end}");
-        head.replace(end, &("x".repeat(length - head.len()) + end))
-            .into_bytes()
+        let head = "GET /0/a HTTP/1.1\r\nX: ";
+        let filler = "x".repeat(length - head.len() - end.len());
+        [head, &filler, end].concat().into_bytes()
     };
-    let answer = answer_to(server.address, &request("\r\n\r\n", 5000));
+    let answer = answer_to(server.address, &request("\r\n\r\n", 8000));
     assert_eq!(status(&answer), "200 OK");
-    for length in [5000, 100_000] {
-        let answer = answer_to(server.address, &request("x", length));
+    for length in [8000, 100_000] {
+        let answer = answer_to(server.address, &request("", length));
         assert_eq!(status(&answer), "431 Request Header Fields Too Large");
     }
     let mut shorter = connect(server.address);
-    shorter.write_all(&request("x", 4999)).unwrap();
+    shorter.write_all(&request("", 7999)).unwrap();
     assert_eq!(status(&answer_to(server.address, &get("/0/a"))), "200 OK");
     assert_nothing_to_read(&mut shorter);
 }
@@ -448,7 +448,6 @@ struct ServerProcess {
 #[derive(Clone, Copy)]
 struct Setup {
     descriptors: u64,
-    request: u64,
     patience: u64,
     finish: u64,
     /// 0: it ends without descriptors.
@@ -460,7 +459,6 @@ struct Setup {
 const HOUR: u64 = 3_600_000;
 const SETUP: Setup = Setup {
     descriptors: 1024,
-    request: 8000,
     patience: HOUR,
     finish: HOUR,
     pause: HOUR,
@@ -475,15 +473,13 @@ fn serve() {
         return;
     };
     let numbers = setup.split(' ').map(|number| number.parse().unwrap());
-    let [descriptors, request, patience, finish, pause, small_buffers] =
-        numbers.collect::<Vec<u64>>()[..]
+    let [descriptors, patience, finish, pause, small_buffers] = numbers.collect::<Vec<u64>>()[..]
     else {
         panic!("{setup}");
     };
     end_with_the_parent();
     let mut server = DelayServer::bind("127.0.0.1:0").unwrap();
     server.limits = Limits {
-        request: request as usize,
         patience: Duration::from_millis(patience),
         finish: Duration::from_millis(finish),
         pause: (pause > 0).then_some(Duration::from_millis(pause)),
@@ -512,13 +508,12 @@ impl ServerProcess {
     fn start(setup: Setup) -> ServerProcess {
         let Setup {
             descriptors,
-            request,
             patience,
             finish,
             pause,
             small_buffers,
         } = setup;
-        let setup = format!("{descriptors} {request} {patience} {finish} {pause} {small_buffers}");
+        let setup = format!("{descriptors} {patience} {finish} {pause} {small_buffers}");
         let mut child = Command::new(env::current_exe().unwrap())
             .args(["--ignored", "--exact", "server::serve", "--nocapture"])
             .env("EPOLLET_SERVER", setup)
@@ -562,6 +557,15 @@ impl ServerProcess {
 
     fn descriptors(&self) -> usize {
         fs::read_dir(self.proc("fd")).unwrap().count()
+    }
+
+    /// Counts those that a limit applies to.
+    fn descriptors_below(&self, limit: usize) -> usize {
+        let names = fs::read_dir(self.proc("fd")).unwrap();
+        let names = names.map(|fd| fd.unwrap().file_name().into_string().unwrap());
+        names
+            .filter(|fd| fd.parse::<usize>().unwrap() < limit)
+            .count()
     }
 
     fn await_descriptors(&self, expected: usize) {
@@ -650,6 +654,9 @@ fn a_client_that_closes_after_its_answer_frees_the_slot_at_once() {
         let mut client = server.ask("/20/a");
         client.write_all(&vec![b'x'; more]).unwrap();
         assert_eq!(body(&read_to_end(&mut client)), "a");
+        client.write_all(b"more").unwrap();
+        server.catch_up();
+        server.await_descriptors(empty + 1);
         drop(client);
         server.await_descriptors(empty);
     }
@@ -785,7 +792,9 @@ fn a_server_without_descriptors_sleeps_between_two_attempts() {
         ..SETUP
     });
     let clients: Vec<TcpStream> = (0..40).map(|_| connect(server.address)).collect();
-    until("no descriptor is free", || server.descriptors() >= 40);
+    until("no descriptor is free", || {
+        server.descriptors_below(40) == 40
+    });
     server.await_sleeps();
     drop(clients);
 }
@@ -808,6 +817,22 @@ fn a_server_with_forty_descriptors_serves_a_hundred_and_twenty_clients() {
         1,
         "{log}"
     );
+}
+
+/// accept(2) takes a descriptor before it looks for a connection.
+#[test]
+fn a_server_whose_last_descriptor_is_taken_has_nobody_to_complain_about() {
+    let server = ServerProcess::start(Setup {
+        descriptors: 40,
+        pause: 0,
+        ..SETUP
+    });
+    let free = 40 - server.descriptors_below(40);
+    let clients: Vec<TcpStream> = (0..free).map(|_| server.ask("/100/a")).collect();
+    for mut client in clients {
+        assert_eq!(body(&read_to_end(&mut client)), "a");
+    }
+    server.catch_up();
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
@@ -51,6 +51,14 @@ fn spawn(address: SocketAddr, delays: &[&str]) -> Running {
 }
 
 impl Running {
+    /// Returns the lines of its output as they come.
+    fn lines(&mut self) -> Receiver<String> {
+        let mut lines = BufReader::new(self.0.stdout.take().unwrap()).lines();
+        let (send, receiver) = mpsc::channel();
+        thread::spawn(move || lines.try_for_each(|line| send.send(line.unwrap())));
+        receiver
+    }
+
     /// Waits for the end. Returns the output that the pipes still hold.
     fn finish(mut self) -> Output {
         let mut status = None;
@@ -76,6 +84,10 @@ impl Running {
     }
 }
 
+fn await_line(lines: &Receiver<String>, text: &str) {
+    until(text, || lines.try_iter().any(|line| line.contains(text)));
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.0.kill();
@@ -95,15 +107,14 @@ fn last_line(output: &Output) -> &str {
     stdout(output).lines().last().unwrap()
 }
 
-/// The messages after the events, in the order in which they arrived.
-fn messages(output: &Output) -> Vec<&str> {
-    let lines = stdout(output)
-        .lines()
-        .filter(|line| line.contains(" Event { token: "));
-    lines
-        .filter_map(|line| line.split_once(" }  "))
-        .map(|(_, message)| message)
-        .collect()
+/// The messages after the events.
+fn sorted_messages(output: &Output) -> Vec<&str> {
+    let lines = stdout(output).lines();
+    let events = lines.filter(|line| line.contains(" Event { token: "));
+    let messages = events.filter_map(|line| line.split_once(" }  "));
+    let mut messages: Vec<&str> = messages.map(|(_, message)| message).collect();
+    messages.sort_unstable();
+    messages
 }
 
 /// Returns the output that the README shows after a heading, the `number`-th one from 0.
@@ -179,11 +190,14 @@ fn send_ok(mut stream: TcpStream, body: &str) {
 // What it prints.
 
 #[test]
-fn each_answer_is_one_line_with_time_event_and_message_and_the_fastest_comes_first() {
+fn each_answer_is_one_line_with_time_event_and_message() {
     let address = delay_server();
     let output = run(address, &["300", "200", "100"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    assert_eq!(messages(&output), ["request-2", "request-1", "request-0"]);
+    assert_eq!(
+        sorted_messages(&output),
+        ["request-0", "request-1", "request-2"]
+    );
     for token in 0..3 {
         let event = format!(" s  Event {{ token: {token}, events: EPOLLIN");
         assert!(stdout(&output).contains(&event));
@@ -197,25 +211,34 @@ fn each_answer_is_one_line_with_time_event_and_message_and_the_fastest_comes_fir
     assert!(output.stderr.is_empty());
 }
 
+/// The second request begins when the first one is connected, and ends long before it.
 #[test]
-fn the_chart_has_a_bar_for_each_request_as_long_as_it_took() {
-    let output = run(delay_server(), &["400", "200"]);
+fn the_chart_has_a_bar_for_each_request_from_its_beginning_to_its_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let child = spawn(listener.local_addr().unwrap(), &["0", "0"]);
+    let first = accept(&listener);
+    answer_request(accept(&listener), send_ok);
+    thread::sleep(Duration::from_millis(300));
+    answer_request(first, send_ok);
+    let output = child.finish();
     let bar = |label| {
         let mut lines = stdout(&output).lines();
         let line = lines.find(|line| line.starts_with(label)).unwrap();
         line.split('|').nth(1).unwrap()
     };
-    let (long, short) = (bar("request-0 400 ms |"), bar("request-1 200 ms |"));
+    let (long, short) = (bar("request-0 0 ms |"), bar("request-1 0 ms |"));
     assert_eq!(long.len(), short.len());
-    assert!(
-        short.matches('=').count() < long.matches('=').count(),
-        "{output:?}"
-    );
+    assert!(long.starts_with('=') && long.ends_with('='), "{output:?}");
+    assert!(short.ends_with(' '), "{output:?}");
 }
 
 /// Something on this machine has the book's port already. The program would talk to that.
 fn port_8080_is_taken() -> bool {
-    TcpStream::connect("localhost:8080").is_ok()
+    let is_taken = TcpStream::connect("localhost:8080").is_ok();
+    if is_taken {
+        eprintln!("note: nothing is tested, because a server listens on port 8080");
+    }
+    is_taken
 }
 
 #[test]
@@ -241,20 +264,22 @@ fn with_few_descriptors_it_ends_with_the_answers_or_says_how_to_raise_the_limit(
     if port_8080_is_taken() {
         return;
     }
-    let limits: Vec<u32> = (8..=20).collect();
-    let programs = limits.iter().map(|limit| {
+    let programs = (8..=24).map(|limit| {
         let script = format!("ulimit -n {limit} && exec \"$0\"");
         let mut command = Command::new("timeout");
         command.args(["-s", "KILL", "15", "sh", "-c", &script, PROGRAM]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().unwrap()
     });
-    for (limit, program) in limits.iter().zip(programs.collect::<Vec<Child>>()) {
+    let mut answered = Vec::new();
+    for program in programs.collect::<Vec<Child>>() {
         let output = program.wait_with_output().unwrap();
+        answered.push(output.status.success());
         let says_what_to_do = stderr(&output).contains("Raise the limit: ulimit -n ");
-        let expected = if says_what_to_do { 1 } else { 0 };
-        assert_eq!(output.status.code(), Some(expected), "{limit}: {output:?}");
+        assert_ne!(output.status.success(), says_what_to_do, "{output:?}");
     }
+    assert!(answered.is_sorted(), "{answered:?}");
+    assert!(!answered[0] && answered[16], "{answered:?}");
 }
 
 #[test]
@@ -328,12 +353,10 @@ fn a_refused_connection_is_reported_with_what_to_do() {
 
 #[test]
 fn a_host_that_does_not_resolve_is_named() {
-    let output = program()
-        .args(["no-such-host.invalid", "1"])
-        .output()
-        .unwrap();
+    let host = "a".repeat(64); // A part of a name has at most 63 characters.
+    let output = program().args([&host, "1"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).starts_with("error: cannot find no-such-host.invalid:8080: "));
+    assert!(stderr(&output).starts_with(&format!("error: cannot find {host}:8080: ")));
 }
 
 #[test]
@@ -365,7 +388,7 @@ fn a_server_that_takes_one_connection_gets_the_request_on_it() {
 #[test]
 fn an_answer_that_is_overdue_is_reported_and_still_awaited() {
     let late = |stream, message: &str| {
-        thread::sleep(Duration::from_millis(2500));
+        thread::sleep(Duration::from_millis(3500));
         send_ok(stream, message);
     };
     let output = run(server(late), &["0"]);
@@ -374,7 +397,7 @@ fn an_answer_that_is_overdue_is_reported_and_still_awaited() {
         stdout(&output).contains("no event; overdue: 1."),
         "{output:?}"
     );
-    assert_eq!(messages(&output), ["request-0"]);
+    assert_eq!(sorted_messages(&output), ["request-0"]);
 }
 
 // Answers.
@@ -392,9 +415,10 @@ fn an_answer_may_arrive_in_pieces_and_end_later() {
     };
     let output = run(server(slowly), &["0", "0", "0"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let mut answered = messages(&output);
-    answered.sort_unstable();
-    assert_eq!(answered, ["request-0", "request-1", "request-2"]);
+    assert_eq!(
+        sorted_messages(&output),
+        ["request-0", "request-1", "request-2"]
+    );
 }
 
 /// The book's experiment with `WouldBlock` appends 100,000 bytes.
@@ -404,7 +428,22 @@ fn an_answer_may_be_a_megabyte_long() {
         |stream, message: &str| send_ok(stream, &(message.to_owned() + &"x".repeat(1_000_000)));
     let output = run(server(long), &["0"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    assert_eq!(messages(&output), ["request-0 and 1000000 bytes"]);
+    assert_eq!(sorted_messages(&output), ["request-0 and 1000000 bytes"]);
+}
+
+#[test]
+fn half_an_answer_keeps_nobody_waiting() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut child = spawn(listener.local_addr().unwrap(), &["0", "0"]);
+    let lines = child.lines();
+    answer_request(accept(&listener), |mut first, message| {
+        first.write_all(b"HTTP/1.1 200 OK\r\n\r\nrequ").unwrap();
+        await_line(&lines, " Event { token: 0,");
+        answer_request(accept(&listener), send_ok);
+        await_line(&lines, "  request-1");
+        first.write_all(&message.as_bytes()[4..]).unwrap();
+    });
+    assert_eq!(child.finish().status.code(), Some(0));
 }
 
 /// Runs three requests, of which the middle one fails. Returns the lines that are printed about it.
@@ -424,7 +463,7 @@ fn failure_in_the_middle(odd: impl Fn(TcpStream)) -> String {
         last_line(&output).starts_with("2 of 3 answered"),
         "{output:?}"
     );
-    assert_eq!(messages(&output).len(), 2, "{output:?}");
+    assert_eq!(sorted_messages(&output).len(), 2, "{output:?}");
     assert!(stdout(&output).contains("|   failed\n"), "{output:?}");
     assert!(output.stderr.is_empty());
     let (_, reason) = stdout(&output).split_once("request-1 failed: ").unwrap();
@@ -485,7 +524,7 @@ fn it_continues_after_being_stopped() {
     }
     let output = child.finish();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    assert_eq!(messages(&output), ["request-1", "request-0"]);
+    assert_eq!(sorted_messages(&output), ["request-0", "request-1"]);
 }
 
 #[test]
@@ -499,20 +538,13 @@ fn a_reader_that_leaves_early_ends_it_without_a_message() {
 
 #[test]
 fn a_thousand_requests_wait_on_one_thread() {
-    let delays: Vec<String> = (0..1000).map(|i| (300 + i / 2).to_string()).collect();
+    let delays: Vec<String> = (0..1000).map(|i| (1500 + i / 2).to_string()).collect();
     let delays: Vec<&str> = delays.iter().map(String::as_str).collect();
     let mut child = spawn(delay_server(), &delays);
-    let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
-    let (send, output) = mpsc::channel();
-    thread::spawn(move || lines.try_for_each(|line| send.send(line.unwrap())));
-    let await_line = |start: &str| {
-        until(start, || {
-            output.try_iter().any(|line| line.starts_with(start))
-        });
-    };
-    await_line("Requests sent: 1000.");
+    let lines = child.lines();
+    await_line(&lines, "Requests sent: 1000.");
     let tasks = fs::read_dir(format!("/proc/{}/task", child.0.id())).unwrap();
     assert_eq!(tasks.count(), 1);
-    await_line("1000 of 1000 answered in ");
+    await_line(&lines, "1000 of 1000 answered in ");
     assert_eq!(child.finish().status.code(), Some(0));
 }
