@@ -49,9 +49,9 @@ fn unplug(stream: &TcpStream) {
     #[repr(C)]
     struct Program {
         len: u16,
-        filter: *const [u8; 8],
+        filter: *const [u16; 4],
     }
-    let keep_no_byte = [[6, 0, 0, 0, 0, 0, 0, 0]]; // BPF_RET | BPF_K, 0
+    let keep_no_byte = [[6, 0, 0, 0]]; // BPF_RET | BPF_K, 0
     let program = Program {
         len: 1,
         filter: keep_no_byte.as_ptr(),

@@ -24,7 +24,7 @@
 
 #[path = "../../examples/model/mod.rs"]
 #[allow(clippy::module_inception)]
-mod model;
+pub mod model;
 
 use crate::ffi::{
     self, EFD_CLOEXEC, EFD_NONBLOCK, EPOLLET, EPOLLIN, EPOLLONESHOT, EPOLLOUT, EPOLLPRI, EPOLLRDHUP,

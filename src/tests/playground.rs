@@ -12,9 +12,6 @@
 mod action;
 #[path = "../../examples/playground/bench.rs"]
 mod bench;
-#[path = "../../examples/model/mod.rs"]
-#[allow(clippy::duplicate_mod)] // also in `model.rs`
-mod model;
 #[path = "playground_random.rs"]
 mod random;
 #[path = "../../examples/playground/scenes.rs"]
@@ -24,16 +21,17 @@ mod strace;
 #[path = "../../examples/playground/visitor.rs"]
 mod visitor;
 
+use super::model::model;
 use action::Action;
-use epollet::ffi; // for the model
+use epollet::ffi;
 use random::Random;
 use scenes::SCENES;
 use std::env;
 use visitor::Visitor;
 
 #[test]
-fn kernel_and_model_agree_after_a_hundred_thousand_random_actions() {
-    let steps = number("EPOLLET_STEPS").unwrap_or(100_000);
+fn kernel_and_model_agree_after_ten_thousand_random_actions() {
+    let steps = number("EPOLLET_STEPS").unwrap_or(10_000);
     let seed = number("EPOLLET_SEED").unwrap_or(1);
     let mut random = Random(seed);
     let mut visitor = Visitor::new().unwrap();
