@@ -269,6 +269,16 @@ fn the_keyboard_is_enough() {
     go("now");
     browser.press(&ENTER.to_string());
     browser.wait("isNow()");
+
+    // In a scene, the focus goes from the poll to the next question and back.
+    go("scene-0");
+    browser.press(&ENTER.to_string());
+    browser.wait("now().scene && !now().more");
+    go("ask");
+    for focus in ["next", "ask", "next", "ask"] {
+        browser.press(&ENTER.to_string());
+        browser.wait(&format!("document.activeElement.id === {focus:?}"));
+    }
 }
 
 /// What a screen reader finds: each control has a name.
