@@ -1,10 +1,9 @@
 //! A peer of the learner's program: one connection, which this runner reads and writes.
 
 use crate::look;
-use crate::stage::{Diagnosis, Seen, Stage, Verdict};
+use crate::stage::{Diagnosis, Seen, Stage, Verdict, pause_after};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::thread;
 use std::time::{Duration, Instant};
 
 pub struct Peer {
@@ -70,12 +69,11 @@ impl Peer {
     /// Waits until all that was sent is in the program's receive queue.
     pub fn arrived(&self) -> io::Result<()> {
         let port = self.stream.local_addr()?.port();
-        let deadline = Instant::now() + Duration::from_secs(2);
-        while look::in_flight(port) > 0 {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while pause_after(|| look::in_flight(port)) > 0 {
             if Instant::now() > deadline {
                 return Err(ErrorKind::TimedOut.into());
             }
-            thread::sleep(Duration::from_millis(1));
         }
         Ok(())
     }
