@@ -27,8 +27,13 @@ impl Peer {
     }
 
     /// Connects to the program. The kernel accepts for it, up to the length of the listen queue.
-    pub fn connect(name: &str, address: SocketAddr) -> io::Result<Peer> {
-        let stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+    pub fn connect(name: &str, to: SocketAddr, stage: &mut Stage) -> Result<Peer, Diagnosis> {
+        Peer::open(name, to).map_err(|error| stage.peer_failed(&error))
+    }
+
+    /// The same, while the program is stopped.
+    pub fn open(name: &str, to: SocketAddr) -> io::Result<Peer> {
+        let stream = TcpStream::connect_timeout(&to, Duration::from_secs(1))?;
         Peer::new(name, stream)
     }
 

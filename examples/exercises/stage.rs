@@ -53,10 +53,10 @@ pub struct Stage {
     output: PathBuf,
     errors: PathBuf,
     deadline: Instant,
+    /// A program that is asleep for so long, with peers that wait, will not wake up.
+    pub still: Duration,
 }
 
-/// Asleep for that long, with peers that wait: nothing will wake it.
-const STILL: Duration = Duration::from_millis(400);
 /// Never asleep for that many ticks of CPU time, with peers that wait: it spins.
 const SPIN_TICKS: u64 = 10;
 /// That many sleeps within a second, with peers that wait: it spins, too.
@@ -115,6 +115,7 @@ impl Program {
             output,
             errors,
             deadline,
+            still: Duration::from_millis(400),
         })
     }
 }
@@ -171,7 +172,7 @@ impl Stage {
             if let Some(line) = watch.spins() {
                 return Err(self.diagnose("SPINS", vec![missing, line]));
             }
-            if watch.is_still(STILL) {
+            if watch.is_still(self.still) {
                 return Err(self.stuck(missing));
             }
             self.is_in_time(&watch, &missing)?;
@@ -180,6 +181,11 @@ impl Stage {
 
     /// An attempt has a limit. A program that reaches it is neither asleep nor does it spin.
     fn is_in_time(&mut self, watch: &Watch, missing: &str) -> Verdict {
+        let printed = fs::metadata(&self.output).map_or(0, |file| file.len());
+        if printed > 10_000_000 {
+            let line = format!("it has printed {printed} bytes");
+            return Err(self.diagnose("SPINS", vec![missing.to_owned(), line]));
+        }
         if Instant::now() < self.deadline {
             return Ok(());
         }
@@ -232,15 +238,13 @@ impl Stage {
     /// Waits until the program ends, and compares what it has printed.
     pub fn ends_with(&mut self, expected: &str, sent: &str) -> Verdict {
         let output = self.output.clone();
-        let answer = || fs::read_to_string(&output).unwrap_or_default();
-        let missing = || {
-            format!(
-                "{sent}; the answer is {:?}, not {expected:?}",
-                answer().trim()
-            )
+        let answer = || {
+            let printed = fs::read_to_string(&output).unwrap_or_default();
+            printed.lines().last().unwrap_or_default().to_owned()
         };
+        let missing = || format!("{sent}; the answer is {:?}, not {expected:?}", answer());
         self.ends(missing)?;
-        if answer().trim() == expected {
+        if answer() == expected {
             return Ok(());
         }
         Err(Diagnosis {
@@ -358,7 +362,10 @@ impl Stage {
         let pid = self.pid();
         let sockets = look::sockets(pid);
         if symptom != "SPINS" {
-            for (call, argument) in look::threads(pid).iter().filter_map(|thread| thread.call) {
+            for thread in look::threads(pid) {
+                let Some((call, argument)) = thread.call else {
+                    continue;
+                };
                 let socket = sockets
                     .iter()
                     .find(|socket| u64::from(socket.fd) == argument);
@@ -367,7 +374,8 @@ impl Stage {
                     _ => "",
                 };
                 match call {
-                    "futex" => {} // A thread that waits for another one.
+                    "futex" if thread.id != pid => {} // A worker without work.
+                    "futex" => lines.push(String::from("it waits for another thread")),
                     "poll" | "sleep" => lines.push(format!("it sleeps in {call}")),
                     _ => lines.push(format!("it sleeps in {call} on fd {argument}{kind}")),
                 }
