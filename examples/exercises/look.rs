@@ -112,12 +112,8 @@ pub struct Socket {
 pub fn sockets(pid: u32) -> Vec<Socket> {
     let mut by_inode = HashMap::new();
     for table in ["tcp", "tcp6"] {
-        let text = fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
-        by_inode.extend(
-            text.lines()
-                .filter_map(Row::parse)
-                .map(|row| (row.inode, row)),
-        );
+        let rows = rows(&format!("/proc/{pid}/net/{table}"));
+        by_inode.extend(rows.into_iter().map(|row| (row.inode, row)));
     }
     let mut files = open_files(pid);
     files.sort();
@@ -229,13 +225,26 @@ impl Row {
     }
 }
 
+/// Returns the sockets in a table of the kernel. Connections in TIME_WAIT have no socket any more,
+/// and there can be very many of them.
+fn rows(table: &str) -> Vec<Row> {
+    let text = fs::read_to_string(table).unwrap_or_default();
+    let lines = text.lines().filter(|line| !line.contains(" 06 0"));
+    lines.filter_map(Row::parse).collect()
+}
+
 /// Returns how many bytes that the local port has sent are not acknowledged: 0 means that they are
 /// all in the receive queue of the other end, or have been read there.
 pub fn in_flight(port: u16) -> u64 {
-    let text = fs::read_to_string("/proc/self/net/tcp").unwrap_or_default();
-    let mut rows = text.lines().filter_map(Row::parse);
+    let mut rows = rows("/proc/self/net/tcp").into_iter();
     let row = rows.find(|row| row.port == port && row.state != LISTEN);
     row.map_or(0, |row| row.send_queue)
+}
+
+/// Returns true if a descriptor of a process is a socket.
+pub fn is_socket(pid: u32, fd: u64) -> bool {
+    let link = fs::read_link(format!("/proc/{pid}/fd/{fd}")).unwrap_or_default();
+    link.to_string_lossy().starts_with("socket:")
 }
 
 /// Returns how many descriptors are open, and how many may be.

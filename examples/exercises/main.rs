@@ -27,6 +27,7 @@ use exercise::{EXERCISES, Exercise};
 use stage::Program;
 use std::fs;
 use std::io::{self, ErrorKind, Result, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -131,6 +132,9 @@ fn attempt(exercise: &Exercise, out: &mut impl Write) -> Result<bool> {
         for line in &diagnosis.lines {
             writeln!(out, "  {}", line.replace('\n', "\n  "))?;
         }
+        for kind in ["out", "err"] {
+            show_printed(&program.path.with_extension(kind), out)?;
+        }
         writeln!(out, "\nChange {copy},\nor ask: {RUN} {number} hint")?;
         return Ok(false);
     }
@@ -150,6 +154,23 @@ fn attempt(exercise: &Exercise, out: &mut impl Write) -> Result<bool> {
         )?;
     }
     Ok(true)
+}
+
+/// Shows the end of what the program has printed.
+fn show_printed(file: &Path, out: &mut impl Write) -> Result<()> {
+    let printed = fs::read(file).unwrap_or_default();
+    let end = &printed[printed.len().saturating_sub(1000)..];
+    let end = String::from_utf8_lossy(end);
+    let mut lines: Vec<&str> = end.lines().collect();
+    lines.retain(|line| !line.starts_with("listening on "));
+    let lines = &lines[lines.len().saturating_sub(5)..];
+    if !lines.is_empty() {
+        writeln!(out, "\nThe end of {}:", package::shown(file))?;
+    }
+    for line in lines {
+        writeln!(out, "  {}", line.chars().take(78).collect::<String>())?;
+    }
+    Ok(())
 }
 
 /// Shows the hints so far and the next one.

@@ -1,10 +1,9 @@
 //! A peer of the learner's program: one connection, which this runner reads and writes.
 
 use crate::look;
-use crate::stage::{Diagnosis, Seen, Stage, Verdict};
+use crate::stage::{Diagnosis, Seen, Stage, Verdict, pause_after};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::thread;
 use std::time::{Duration, Instant};
 
 pub struct Peer {
@@ -28,8 +27,13 @@ impl Peer {
     }
 
     /// Connects to the program. The kernel accepts for it, up to the length of the listen queue.
-    pub fn connect(name: &str, address: SocketAddr) -> io::Result<Peer> {
-        let stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+    pub fn connect(name: &str, to: SocketAddr, stage: &mut Stage) -> Result<Peer, Diagnosis> {
+        Peer::open(name, to).map_err(|error| stage.peer_failed(&error))
+    }
+
+    /// The same, while the program is stopped.
+    pub fn open(name: &str, to: SocketAddr) -> io::Result<Peer> {
+        let stream = TcpStream::connect_timeout(&to, Duration::from_secs(1))?;
         Peer::new(name, stream)
     }
 
@@ -70,12 +74,11 @@ impl Peer {
     /// Waits until all that was sent is in the program's receive queue.
     pub fn arrived(&self) -> io::Result<()> {
         let port = self.stream.local_addr()?.port();
-        let deadline = Instant::now() + Duration::from_secs(2);
-        while look::in_flight(port) > 0 {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while pause_after(|| look::in_flight(port)) > 0 {
             if Instant::now() > deadline {
                 return Err(ErrorKind::TimedOut.into());
             }
-            thread::sleep(Duration::from_millis(1));
         }
         Ok(())
     }

@@ -53,15 +53,23 @@ pub struct Stage {
     output: PathBuf,
     errors: PathBuf,
     deadline: Instant,
+    /// A program that is asleep for so long, with peers that wait, will not wake up.
+    pub still: Duration,
 }
 
-/// Asleep for that long, with peers that wait: nothing will wake it.
-const STILL: Duration = Duration::from_millis(400);
 /// Never asleep for that many ticks of CPU time, with peers that wait: it spins.
 const SPIN_TICKS: u64 = 10;
 /// That many sleeps within a second, with peers that wait: it spins, too.
 const SPIN_SLEEPS: u64 = 60;
-const LOOK: Duration = Duration::from_millis(5);
+
+/// Looks, and sleeps for a moment; longer, if a look is slow. So looking takes at most a third of a
+/// CPU, even if the kernel's tables are long.
+pub fn pause_after<T>(look: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let result = look();
+    thread::sleep(Duration::from_millis(5).max(2 * start.elapsed()));
+    result
+}
 
 impl Program {
     /// Starts it in a process group of its own.
@@ -107,6 +115,7 @@ impl Program {
             output,
             errors,
             deadline,
+            still: Duration::from_millis(400),
         })
     }
 }
@@ -146,8 +155,8 @@ impl Stage {
         let mut missing_before = String::new();
         loop {
             // In this order: a program that has ended has done all that it does.
-            let ended = self.ended();
-            let missing = match look() {
+            let (ended, seen) = pause_after(|| (self.ended(), look()));
+            let missing = match seen {
                 Seen::Done => return Ok(()),
                 Seen::Wrong(symptom, line) => return Err(self.diagnose(symptom, vec![line])),
                 Seen::Missing(missing) => missing,
@@ -159,19 +168,38 @@ impl Stage {
                 watch = Watch::new();
                 missing_before.clone_from(&missing);
             }
-            watch.look(look::threads(self.pid()));
+            watch.look(self.pid());
             if let Some(line) = watch.spins() {
                 return Err(self.diagnose("SPINS", vec![missing, line]));
             }
-            if watch.is_still(STILL) {
+            if watch.is_still(self.still) {
                 return Err(self.stuck(missing));
             }
-            if Instant::now() > self.deadline {
-                let line = String::from("it is still at work, but takes too long");
-                return Err(self.diagnose("HANGS", vec![missing, line]));
-            }
-            thread::sleep(LOOK);
+            self.is_in_time(&watch, &missing)?;
         }
+    }
+
+    /// An attempt has a limit. A program that reaches it is neither asleep nor does it spin.
+    fn is_in_time(&mut self, watch: &Watch, missing: &str) -> Verdict {
+        let printed = fs::metadata(&self.output).map_or(0, |file| file.len());
+        if printed > 10_000_000 {
+            let line = format!("it has printed {printed} bytes");
+            return Err(self.diagnose("SPINS", vec![missing.to_owned(), line]));
+        }
+        if Instant::now() < self.deadline {
+            return Ok(());
+        }
+        let mut lines = vec![missing.to_owned()];
+        if watch.started.elapsed() > Duration::from_secs(1) {
+            lines.push(String::from(
+                "it wakes up now and then, but that does not help",
+            ));
+            return Err(self.diagnose("HANGS", lines));
+        }
+        lines.push(String::from(
+            "it is at work, but this machine is too busy: try again",
+        ));
+        Err(self.diagnose("NOT TRIED", lines))
     }
 
     /// Waits until the program has read all that has arrived.
@@ -186,42 +214,37 @@ impl Stage {
     /// Waits until the program sleeps in its queue, with nothing left to do.
     pub fn rests(&mut self, when: &str) -> Verdict {
         let mut watch = Watch::new();
+        let expected = format!("it should sleep {when}");
         loop {
             if let Some(status) = self.ended() {
-                return Err(self.ended_with(status, format!("it should wait for events {when}")));
+                return Err(self.ended_with(status, expected));
             }
-            watch.look(look::threads(self.pid()));
+            pause_after(|| watch.look(self.pid()));
             if let Some(line) = watch.spins() {
-                let expected = format!("it should sleep {when}");
                 return Err(self.diagnose("SPINS", vec![expected, line]));
             }
             if watch.is_still(Duration::from_millis(40)) {
                 if self.blocking_call().is_some() {
-                    return Err(self.stuck(format!("it should wait for events {when}")));
+                    return Err(self.stuck(expected));
                 }
                 if watch.started.elapsed() > Duration::from_millis(150) {
                     return Ok(());
                 }
             }
-            if Instant::now() > self.deadline {
-                return Err(self.stuck(format!("it should sleep {when}")));
-            }
-            thread::sleep(LOOK);
+            self.is_in_time(&watch, &expected)?;
         }
     }
 
     /// Waits until the program ends, and compares what it has printed.
     pub fn ends_with(&mut self, expected: &str, sent: &str) -> Verdict {
         let output = self.output.clone();
-        let answer = || fs::read_to_string(&output).unwrap_or_default();
-        let missing = || {
-            format!(
-                "{sent}; the answer is {:?}, not {expected:?}",
-                answer().trim()
-            )
+        let answer = || {
+            let printed = fs::read_to_string(&output).unwrap_or_default();
+            printed.lines().last().unwrap_or_default().to_owned()
         };
+        let missing = || format!("{sent}; the answer is {:?}, not {expected:?}", answer());
         self.ends(missing)?;
-        if answer().trim() == expected {
+        if answer() == expected {
             return Ok(());
         }
         Err(Diagnosis {
@@ -321,11 +344,9 @@ impl Stage {
     /// The call on a socket in which a thread sleeps, and the descriptor.
     fn blocking_call(&self) -> Option<(&'static str, u64)> {
         let calls = ["read", "recv", "write", "send", "accept", "connect"];
-        let sockets = look::sockets(self.pid());
-        let is_socket = |fd| sockets.iter().any(|socket| u64::from(socket.fd) == fd);
         let threads = look::threads(self.pid());
         let mut asleep = threads.iter().filter_map(|thread| thread.call);
-        asleep.find(|(call, fd)| calls.contains(call) && is_socket(*fd))
+        asleep.find(|(call, fd)| calls.contains(call) && look::is_socket(self.pid(), *fd))
     }
 
     fn sleeps_in_queue(&self) -> bool {
@@ -341,7 +362,10 @@ impl Stage {
         let pid = self.pid();
         let sockets = look::sockets(pid);
         if symptom != "SPINS" {
-            for (call, argument) in look::threads(pid).iter().filter_map(|thread| thread.call) {
+            for thread in look::threads(pid) {
+                let Some((call, argument)) = thread.call else {
+                    continue;
+                };
                 let socket = sockets
                     .iter()
                     .find(|socket| u64::from(socket.fd) == argument);
@@ -350,7 +374,8 @@ impl Stage {
                     _ => "",
                 };
                 match call {
-                    "futex" => {} // A thread that waits for another one.
+                    "futex" if thread.id != pid => {} // A worker without work.
+                    "futex" => lines.push(String::from("it waits for another thread")),
                     "poll" | "sleep" => lines.push(format!("it sleeps in {call}")),
                     _ => lines.push(format!("it sleeps in {call} on fd {argument}{kind}")),
                 }
@@ -392,6 +417,7 @@ impl Drop for Stage {
 struct Watch {
     started: Instant,
     still_since: Instant,
+    last_look: Instant,
     /// Of each thread: the first look, the last one, and whether it was ever seen asleep.
     threads: Vec<(Thread, Thread, bool)>,
 }
@@ -402,11 +428,14 @@ impl Watch {
         Watch {
             started: now,
             still_since: now,
+            last_look: now,
             threads: Vec::new(),
         }
     }
 
-    fn look(&mut self, threads: Vec<Thread>) {
+    fn look(&mut self, pid: u32) {
+        self.last_look = Instant::now();
+        let threads = look::threads(pid);
         for thread in threads {
             let asleep = thread.state != 'R';
             let known = self
@@ -426,8 +455,9 @@ impl Watch {
         }
     }
 
+    /// Asleep in two looks that are so far apart, and not awake between them.
     fn is_still(&self, time: Duration) -> bool {
-        self.still_since.elapsed() >= time
+        self.last_look.saturating_duration_since(self.still_since) >= time
     }
 
     fn spins(&self) -> Option<String> {

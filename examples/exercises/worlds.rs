@@ -7,6 +7,7 @@ use crate::peer::Peer;
 use crate::slow::Slow;
 use crate::stage::{Diagnosis, Program, Seen, Stage, Verdict};
 use std::net::TcpListener;
+use std::time::Duration;
 
 pub fn half_an_answer(program: &Program) -> Verdict {
     let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -33,9 +34,9 @@ pub fn one_client_left(program: &Program) -> Verdict {
     let (mut stage, address) = program.serve()?;
     stage.rests("until a client connects")?;
     let descriptors = stage.descriptors();
-    let mut first = Peer::connect("client 1", address)?;
+    let mut first = Peer::connect("client 1", address, &mut stage)?;
     first.ask("hello\n", "hello\n", &mut stage)?;
-    let mut second = Peer::connect("client 2", address)?;
+    let mut second = Peer::connect("client 2", address, &mut stage)?;
     second.ask("hello\n", "hello\n", &mut stage)?;
     drop(first);
     stage.rests("after client 1 has left")?;
@@ -50,8 +51,8 @@ pub fn a_slow_reader(program: &Program) -> Verdict {
     let (mut stage, address) = program.serve()?;
     stage.rests("until a client connects")?;
     let descriptors = stage.descriptors();
-    let mut slow = Peer::connect("client 1", address)?;
-    let mut other = Peer::connect("client 2", address)?;
+    let mut slow = Peer::connect("client 1", address, &mut stage)?;
+    let mut other = Peer::connect("client 2", address, &mut stage)?;
     // Twice: what is kept for a client must not get mixed up.
     for _ in 0..2 {
         slow.says("please\n", &mut stage)?;
@@ -118,10 +119,10 @@ pub fn one_blocks_all(program: &Program) -> Verdict {
     let (mut stage, address) = program.serve()?;
     stage.rests("until a client connects")?;
     let descriptors = stage.descriptors();
-    let mut first = Peer::connect("client 1", address)?;
+    let mut first = Peer::connect("client 1", address, &mut stage)?;
     first.ask("one\n", "ONE\n", &mut stage)?;
     first.says("hal", &mut stage)?;
-    let mut second = Peer::connect("client 2", address)?;
+    let mut second = Peer::connect("client 2", address, &mut stage)?;
     second.ask("two\n", "TWO\n", &mut stage)?;
     stage.rests("while client 1 has sent half a line")?;
     first.ask("f\n", "HALF\n", &mut stage)?;
@@ -136,18 +137,18 @@ pub fn wrong_client(program: &Program) -> Verdict {
     let (mut stage, address) = program.serve()?;
     stage.rests("until a client connects")?;
     let descriptors = stage.descriptors();
-    let mut first = Peer::connect("client 1", address)?;
+    let mut first = Peer::connect("client 1", address, &mut stage)?;
     place(&mut first, &mut stage)?;
     // Twice, because a place that is not used again at once can be used again later.
     for name in ["client 3", "client 5"] {
-        let mut leaver = Peer::connect("the removed client", address)?;
+        let mut leaver = Peer::connect("the removed client", address, &mut stage)?;
         let removed = place(&mut leaver, &mut stage)?;
         stage.rests("until a client sends something")?;
         // One batch, in this order.
         let mut newcomer = stage.stopped(|| {
             first.send(format!("remove {removed}\n").as_bytes())?;
             first.arrived()?;
-            let newcomer = Peer::connect(name, address)?;
+            let newcomer = Peer::open(name, address)?;
             leaver.finish()?;
             leaver.arrived()?;
             Ok(newcomer)
@@ -187,8 +188,8 @@ pub fn flood(program: &Program) -> Verdict {
     let (mut stage, address) = program.serve()?;
     stage.rests("until a client connects")?;
     let descriptors = stage.descriptors();
-    let mut flood = Peer::connect("client 1", address)?;
-    let mut quiet = Peer::connect("client 2", address)?;
+    let mut flood = Peer::connect("client 1", address, &mut stage)?;
+    let mut quiet = Peer::connect("client 2", address, &mut stage)?;
     stage.rests("until a client sends something")?;
     // As much as the buffers hold, and behind it one line of another client, in one batch.
     let sent = stage.stopped(|| {
@@ -233,7 +234,7 @@ pub fn left_behind(program: &Program) -> Verdict {
     let descriptors = stage.descriptors();
     let names = ["client 1", "client 2", "client 3", "client 4", "client 5"];
     let mut clients = stage.stopped(|| {
-        let connect = |name: &&str| Peer::connect(name, address);
+        let connect = |name: &&str| Peer::open(name, address);
         names.iter().map(connect).collect::<Result<Vec<_>, _>>()
     })?;
     for client in &mut clients {
@@ -252,13 +253,17 @@ pub fn no_descriptor(program: &Program) -> Verdict {
     let descriptors = stage.descriptors();
     let mut clients = Vec::new();
     while descriptors + clients.len() < DESCRIPTORS {
-        let mut client = Peer::connect(&format!("client {}", clients.len() + 1), address)?;
+        let mut client = Peer::connect(
+            &format!("client {}", clients.len() + 1),
+            address,
+            &mut stage,
+        )?;
         client.ask("hello\n", "hello\n", &mut stage)?;
         clients.push(client);
     }
     let mut waiting = Vec::new();
     for number in 1..=4 {
-        let mut client = Peer::connect(&format!("waiting client {number}"), address)?;
+        let mut client = Peer::connect(&format!("waiting client {number}"), address, &mut stage)?;
         client.says("hello\n", &mut stage)?;
         waiting.push(client);
     }
@@ -282,7 +287,7 @@ pub fn wake_then_send(program: &Program) -> Verdict {
     let (mut stage, address) = program.serve()?;
     stage.rests("until a client connects")?;
     let descriptors = stage.descriptors();
-    let mut client = Peer::connect("the client", address)?;
+    let mut client = Peer::connect("the client", address, &mut stage)?;
     // One after the other, and with a slow second thread: the loop sleeps when the result is ready.
     let mut slow = Slow::new(stage.pid());
     for number in 0..3_u64 {
@@ -329,6 +334,7 @@ pub fn second_backend(program: &Program) -> Verdict {
     // What epoll reports. The other queue has to report the same.
     const EXPECTED: [&str; 4] = ["1 1 1 1", "1 - 1 -", "1", "0"];
     let mut stage = program.start("")?;
+    stage.still = Duration::from_secs(2); // It sleeps for up to a second, with a timeout.
     stage.ends(|| String::from("the table is not complete"))?;
     let output = stage.output();
     let rows: Vec<Vec<&str>> = output
