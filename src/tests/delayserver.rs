@@ -239,6 +239,14 @@ fn a_request_may_arrive_in_one_byte_pieces() {
 }
 
 #[test]
+fn a_client_that_leaves_without_a_request_gets_no_answer() {
+    let server = Server::start();
+    let mut stream = connect(server.address);
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_to_end(&mut stream), "");
+}
+
+#[test]
 fn a_request_that_is_cut_off_is_400() {
     let server = Server::start();
     let mut stream = connect(server.address);
