@@ -268,6 +268,9 @@ impl Client {
                 log.request(delay, &message, self.address);
                 self.bytes = answer("200 OK", &message, &self.bytes);
                 self.enter(State::Delay, Duration::from_millis(delay));
+                if delay == 0 {
+                    return self.expire(limits);
+                }
             }
             Err(why) => return self.refuse(why, limits),
         }
