@@ -658,14 +658,19 @@ fn a_client_that_waits_makes_no_work_whatever_it_has_sent() {
 
 #[test]
 fn a_reset_frees_the_slot_at_once() {
-    let server = ServerProcess::start(SETUP);
+    let server = ServerProcess::start(Setup {
+        small_buffers: 1,
+        ..SETUP
+    });
     let empty = server.descriptors();
     let half_closed = server.ask("/3600000/late");
     half_closed.shutdown(Shutdown::Write).unwrap();
     let mut sends_more = server.ask("/3600000/late");
     sends_more.write_all(&[b'x'; 100_000]).unwrap();
     let silent = connect(server.address);
-    let clients = [silent, server.ask("/3600000/late"), half_closed, sends_more];
+    let (reads_slowly, _) = ask_for_a_long_answer(server.address, 0);
+    let waiting = server.ask("/3600000/late");
+    let clients = [silent, waiting, half_closed, sends_more, reads_slowly];
     server.await_descriptors(empty + clients.len());
     server.catch_up();
     clients.into_iter().for_each(reset);
