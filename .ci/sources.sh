@@ -32,7 +32,7 @@ copy() {
     mkdir -p "$dir"
     cp src/ffi.rs src/poll.rs "$dir"
     sed -n '/^```rust$/,/^```$/p' README.md | sed '/^```/d' >"$dir/main.rs"
-    grep -o 'pub mod ffi; pub mod poll; .*pub use [^`]*' README.md >"$dir/lib.rs"
+    echo 'pub mod ffi; pub mod poll;' >"$dir/lib.rs"
     for edition in 2021 2024; do
         build=("$@" --edition "$edition" -D warnings -D rust_2018_idioms)
         "${build[@]}" -o "$dir/main" "$dir/main.rs"
