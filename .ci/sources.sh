@@ -26,7 +26,7 @@ package() {
 }
 
 # copy COMPILER...: the README's program, the program in the shape of the book's (both have the two
-# files as private modules), and the README's library, which has them as public ones.
+# files as private modules), and a library that has them as public ones.
 copy() {
     local edition build dir=$work/copy
     mkdir -p "$dir"
