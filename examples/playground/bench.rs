@@ -179,7 +179,20 @@ impl Bench {
     fn duplicate(&mut self, source: usize, step: &mut Step) -> Result<(), String> {
         self.has_room(1)?;
         let original = &self.sources[source];
-        let new = original.real.try_clone().map_err(no_descriptor)?;
+        // A closed descriptor of this file may still be registered. A duplicate with its number would
+        // take its place. Whether it gets that number depends on what else the process has open, so
+        // it gets another one.
+        let queues = self.model.queues.iter();
+        let mut passed = Vec::new();
+        let new = loop {
+            let new = original.real.try_clone().map_err(no_descriptor)?;
+            let (file, fd) = (original.file, new.as_raw_fd());
+            let mut rows = queues.clone().flat_map(|queue| &queue.interest_list);
+            if !rows.any(|row| (row.key.file, row.key.fd) == (file, fd)) {
+                break new;
+            }
+            passed.push(new);
+        };
         let (old, fd) = (original.real.as_raw_fd(), new.as_raw_fd());
         step.calls = vec![format!("fcntl({old}, F_DUPFD_CLOEXEC, 3) = {fd}")];
         let (file, first) = (original.file, first_name(&original.name));
@@ -544,7 +557,7 @@ fn no_descriptor(error: io::Error) -> String {
 }
 
 /// `s1` for `s1_dup`.
-fn first_name(name: &str) -> &str {
+pub fn first_name(name: &str) -> &str {
     name.split("_dup").next().unwrap_or(name)
 }
 

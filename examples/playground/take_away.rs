@@ -1,14 +1,14 @@
 //! Writes what was done on a bench as a Rust program on the two files.
 
 use super::action::Action;
-use super::bench::Step;
+use super::bench::{Step, first_name};
 use epollet::Interest;
 
 /// The program compiles without a warning, and each of its polls prints what the bench's did.
 pub fn program(steps: &[Step]) -> String {
     let mut body = String::new();
     for (index, step) in steps.iter().enumerate() {
-        body += &statement(step, &steps[index + 1..]);
+        body += &statement(step, &steps[..index], &steps[index + 1..]);
     }
     let has = |word: &str| body.contains(word);
     let mut uses = String::new();
@@ -47,9 +47,12 @@ pub fn program(steps: &[Step]) -> String {
     if has("Shutdown::") {
         uses += "use std::net::Shutdown;\n";
     }
-    if has("eventfd()") {
-        uses += "use std::os::fd::FromRawFd;\n";
-    }
+    uses += match (has(" = duplicate("), has("eventfd()")) {
+        (true, true) => "use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};\n",
+        (true, false) => "use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};\n",
+        (false, true) => "use std::os::fd::FromRawFd;\n",
+        (false, false) => "",
+    };
     if has("stream_pair()") {
         uses += "use std::os::unix::net::UnixStream;\n";
     }
@@ -62,6 +65,7 @@ pub fn program(steps: &[Step]) -> String {
         ("report(", REPORT),
         ("stream_pair()", STREAM),
         ("eventfd()", EVENTFD),
+        (" = duplicate(", DUPLICATE),
     ] {
         if has(name) {
             program += function;
@@ -70,7 +74,7 @@ pub fn program(steps: &[Step]) -> String {
     program
 }
 
-fn statement(step: &Step, later: &[Step]) -> String {
+fn statement(step: &Step, earlier: &[Step], later: &[Step]) -> String {
     // A variable that nothing uses has a name that begins with `_`.
     let new = |index: usize| {
         let name = &step.made[index];
@@ -93,8 +97,29 @@ fn statement(step: &Step, later: &[Step]) -> String {
         }
         Action::Stream => (format!("let ({}, {}) = stream_pair()", new(0), new(1)), "?"),
         Action::Eventfd => (format!("let {} = eventfd()", new(0)), ""),
-        Action::Duplicate(name) => (format!("let {} = {name}.try_clone()", new(0)), "?"),
-        Action::Close(name) => (format!("drop({name})"), ""),
+        Action::Duplicate(name) => {
+            let closed = earlier.iter().filter_map(|step| match &step.action {
+                Action::Close(closed) if first_name(closed) == first_name(name) => Some(closed),
+                _ => None,
+            });
+            let numbers: Vec<String> = closed.map(|closed| format!("{closed}_number")).collect();
+            let call = match numbers.join(", ") {
+                none if none.is_empty() => format!("{name}.try_clone()"),
+                numbers => format!("duplicate(&{name}, &[{numbers}])"),
+            };
+            (format!("let {} = {call}", new(0)), "?")
+        }
+        Action::Close(name) => {
+            let mut later = later.iter().map(|step| &step.action);
+            let number_counts = later.any(|action| {
+                matches!(action, Action::Duplicate(other) if first_name(other) == first_name(name))
+            });
+            let number = match number_counts {
+                true => format!("let {name}_number = {name}.as_raw_fd();\n    "),
+                false => String::new(),
+            };
+            (format!("{number}drop({name})"), "")
+        }
         Action::Register(queue, source, token, bits) => {
             let bits = interest(*bits);
             (
@@ -177,5 +202,19 @@ fn eventfd() -> File {
     assert_ne!(fd, -1, \"{}\", io::Error::last_os_error());
     // SAFETY: the descriptor is new, so nothing else owns it.
     unsafe { File::from_raw_fd(fd) }
+}
+";
+
+const DUPLICATE: &str = "
+/// Duplicates a source, but not to a number that it had before, because that may still be registered.
+fn duplicate<T: AsFd + From<OwnedFd>>(source: &T, before: &[RawFd]) -> io::Result<T> {
+    let mut passed = Vec::new();
+    loop {
+        let new = source.as_fd().try_clone_to_owned()?;
+        if !before.contains(&new.as_raw_fd()) {
+            return Ok(T::from(new));
+        }
+        passed.push(new);
+    }
 }
 ";

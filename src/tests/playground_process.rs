@@ -72,6 +72,29 @@ fn programs_and_reports() -> Vec<(String, String)> {
         }
         visitors.push(visitor);
     }
+    // A duplicate must not get the number of a closed descriptor that is still registered.
+    let mut visitor = Visitor::new().unwrap();
+    for line in [
+        "stream",
+        "eventfd",
+        "register q1 s1 1 IN",
+        "register q1 e1 2 IN",
+        "duplicate s1",
+        "duplicate e1",
+        "close s1",
+        "close e1",
+        "duplicate s1_dup",
+        "duplicate e1_dup",
+        "deregister q1 s1_dup2",
+        "deregister q1 e1_dup2",
+        "register q1 s1_dup2 3 IN",
+        "write s1_peer 1",
+        "write e1_dup 1",
+        "poll q1 8",
+    ] {
+        visitor.act(line).unwrap();
+    }
+    visitors.push(visitor);
     for seed in 1..=3 {
         let mut random = Random(seed);
         let mut visitor = Visitor::new().unwrap();
