@@ -158,7 +158,7 @@ impl Stage {
             let (ended, seen) = pause_after(|| (self.ended(), look()));
             let missing = match seen {
                 Seen::Done => return Ok(()),
-                Seen::Wrong(symptom, line) => return Err(self.diagnose(symptom, vec![line])),
+                Seen::Wrong(symptom, line) => return Err(self.wrong(symptom, line)),
                 Seen::Missing(missing) => missing,
             };
             if let Some(status) = ended {
@@ -295,11 +295,19 @@ impl Stage {
 
     /// A peer could not do its part, because the program has closed the connection.
     pub fn peer_failed(&mut self, error: &io::Error) -> Diagnosis {
-        let line = format!("a peer cannot continue: {error}");
-        match self.ended() {
-            Some(status) => self.ended_with(status, line),
-            None => self.diagnose("CUTS", vec![line]),
+        self.wrong("CUTS", format!("a peer cannot continue: {error}"))
+    }
+
+    /// A peer has seen something wrong. If the program is just ending, that is why.
+    fn wrong(&mut self, symptom: &'static str, line: String) -> Diagnosis {
+        let mut watch = Watch::new();
+        while !watch.is_still(Duration::from_millis(40)) && watch.started.elapsed() < self.still {
+            if let Some(status) = self.ended() {
+                return self.ended_with(status, line);
+            }
+            pause_after(|| watch.look(self.pid()));
         }
+        self.diagnose(symptom, vec![line])
     }
 
     fn ended(&mut self) -> Option<ExitStatus> {
