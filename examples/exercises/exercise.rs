@@ -96,8 +96,8 @@ impl Exercise {
                 continues = false;
             } else if continues {
                 let text = texts.last_mut().expect("it continues one");
-                *text += "\n";
-                *text += line;
+                *text += " ";
+                *text += line.trim();
             }
         }
         Ok(texts)
