@@ -18,13 +18,15 @@ mod look;
 mod own_poll;
 mod package;
 mod peer;
+mod program;
 mod slow;
 mod stage;
 mod verify;
+mod watch;
 mod worlds;
 
 use exercise::{EXERCISES, Exercise};
-use stage::Program;
+use program::Program;
 use std::fs;
 use std::io::{self, ErrorKind, Result, Write};
 use std::path::Path;
@@ -198,6 +200,7 @@ fn wrapped(text: &str) -> String {
     let mut width = "9 of 9: ".len();
     for word in text.split_whitespace() {
         if width + word.len() > 76 {
+            lines.truncate(lines.trim_end().len());
             lines += "\n  ";
             width = 2;
         }

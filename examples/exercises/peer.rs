@@ -1,7 +1,8 @@
 //! A peer of the learner's program: one connection, which this runner reads and writes.
 
 use crate::look;
-use crate::stage::{Diagnosis, Seen, Stage, Verdict, pause_after};
+use crate::stage::{Diagnosis, Seen, Stage, Verdict};
+use crate::watch::pause_after;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};

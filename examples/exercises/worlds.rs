@@ -4,8 +4,9 @@
 //! and finds everything in one batch.
 
 use crate::peer::Peer;
+use crate::program::Program;
 use crate::slow::Slow;
-use crate::stage::{Diagnosis, Program, Seen, Stage, Verdict};
+use crate::stage::{Diagnosis, Seen, Stage, Verdict};
 use std::net::TcpListener;
 use std::time::Duration;
 
