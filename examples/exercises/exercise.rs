@@ -1,6 +1,7 @@
 //! The twelve exercises and their files.
 
-use crate::stage::{Program, Verdict};
+use crate::program::Program;
+use crate::stage::Verdict;
 use crate::{own_poll, package, worlds};
 use std::fs;
 use std::io::Result;
@@ -96,8 +97,8 @@ impl Exercise {
                 continues = false;
             } else if continues {
                 let text = texts.last_mut().expect("it continues one");
-                *text += "\n";
-                *text += line;
+                *text += " ";
+                *text += line.trim();
             }
         }
         Ok(texts)

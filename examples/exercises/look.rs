@@ -102,8 +102,6 @@ pub struct Socket {
     pub unread: u64,
     /// The peer has shut down its sending side or closed.
     pub peer_closed: bool,
-    /// The program has read to the end of file.
-    pub end_read: bool,
     pub blocking: bool,
     /// What it is registered for, in any of the queues of the process.
     pub interest: Option<u32>,
@@ -136,7 +134,6 @@ pub fn sockets(pid: u32) -> Vec<Socket> {
             // The kernel counts an end of file that is not read as one byte.
             unread: row.receive_queue - u64::from(peer_closed && row.receive_queue > 0),
             peer_closed,
-            end_read: peer_closed && row.receive_queue == 0,
             blocking: flags.is_some_and(|flags| flags & O_NONBLOCK == 0),
             interest: interests.get(&fd).copied(),
         });
@@ -144,12 +141,10 @@ pub fn sockets(pid: u32) -> Vec<Socket> {
     sockets
 }
 
-/// Returns how much has arrived and is not read, on all connections: bytes, and ends of file.
+/// Returns how many bytes have arrived and are not read, on all connections.
 pub fn unread(pid: u32) -> u64 {
     let connections = sockets(pid).into_iter().filter(|socket| !socket.listens);
-    connections
-        .map(|socket| socket.unread + u64::from(socket.peer_closed && !socket.end_read))
-        .sum()
+    connections.map(|socket| socket.unread).sum()
 }
 
 impl Socket {
@@ -172,12 +167,12 @@ impl Socket {
                 1 => parts.push(String::from("1 byte has arrived and is not read")),
                 count => parts.push(format!("{count} bytes have arrived and are not read")),
             }
-            if self.end_read {
-                parts.push(String::from(
-                    "the peer has closed; end of file has been read",
-                ));
-            } else if self.peer_closed {
-                parts.push(String::from("the peer has closed; end of file is not read"));
+            if self.peer_closed {
+                let end = match self.unread {
+                    0 => "the peer has closed: a read returns 0, end of file",
+                    _ => "the peer has closed: end of file follows",
+                };
+                parts.push(String::from(end));
             }
             if spins && level(ffi::EPOLLOUT) {
                 parts.push(String::from("there is room to write"));
@@ -202,7 +197,8 @@ const LISTEN: u8 = 10;
 
 /// One socket in the kernel's table.
 struct Row {
-    port: u16,
+    /// The ports of both ends: the local one first.
+    ports: (u16, u16),
     state: u8,
     send_queue: u64,
     receive_queue: u64,
@@ -214,9 +210,10 @@ impl Row {
     fn parse(line: &str) -> Option<Row> {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let hexadecimal = |text: &str| u64::from_str_radix(text, 16).ok();
+        let port = |address: &str| Some(hexadecimal(address.split_once(':')?.1)? as u16);
         let (send_queue, receive_queue) = fields.get(4)?.split_once(':')?;
         Some(Row {
-            port: hexadecimal(fields[1].split_once(':')?.1)? as u16,
+            ports: (port(fields[1])?, port(fields[2])?),
             state: hexadecimal(fields[3])? as u8,
             send_queue: hexadecimal(send_queue)?,
             receive_queue: hexadecimal(receive_queue)?,
@@ -233,11 +230,11 @@ fn rows(table: &str) -> Vec<Row> {
     lines.filter_map(Row::parse).collect()
 }
 
-/// Returns how many bytes that the local port has sent are not acknowledged: 0 means that they are
-/// all in the receive queue of the other end, or have been read there.
-pub fn in_flight(port: u16) -> u64 {
+/// Returns how many bytes that one of this runner's sockets has sent are not acknowledged: 0 means
+/// that they are all in the receive queue of the other end, or have been read there.
+pub fn in_flight(local_port: u16, remote_port: u16) -> u64 {
     let mut rows = rows("/proc/self/net/tcp").into_iter();
-    let row = rows.find(|row| row.port == port && row.state != LISTEN);
+    let row = rows.find(|row| row.ports == (local_port, remote_port));
     row.map_or(0, |row| row.send_queue)
 }
 

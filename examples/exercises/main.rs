@@ -18,13 +18,15 @@ mod look;
 mod own_poll;
 mod package;
 mod peer;
+mod program;
 mod slow;
 mod stage;
 mod verify;
+mod watch;
 mod worlds;
 
 use exercise::{EXERCISES, Exercise};
-use stage::Program;
+use program::Program;
 use std::fs;
 use std::io::{self, ErrorKind, Result, Write};
 use std::path::Path;
@@ -141,7 +143,7 @@ fn attempt(exercise: &Exercise, out: &mut impl Write) -> Result<bool> {
     fs::write(exercise.note("done"), "")?;
     writeln!(out, "{name}: PASSES")?;
     for text in exercise.header("Learned")? {
-        writeln!(out, "  {text}")?;
+        writeln!(out, "  {}", wrapped(&text))?;
     }
     let solution = package::shown(&exercise.solution());
     writeln!(out, "\nA solution to compare: {solution}")?;
@@ -181,7 +183,7 @@ fn hint(exercise: &Exercise, out: &mut impl Write) -> Result<bool> {
     let seen = seen.parse().unwrap_or(0);
     let all = hints.len();
     for (number, hint) in (1..=seen + 1).zip(&hints) {
-        writeln!(out, "{number} of {all}: {hint}")?;
+        writeln!(out, "{number} of {all}: {}", wrapped(hint))?;
     }
     if seen >= all {
         let solution = package::shown(&exercise.solution());
@@ -190,6 +192,23 @@ fn hint(exercise: &Exercise, out: &mut impl Write) -> Result<bool> {
     fs::create_dir_all(package::target())?;
     fs::write(note, all.min(seen + 1).to_string())?;
     Ok(true)
+}
+
+/// Breaks a text into lines that fit on a screen.
+fn wrapped(text: &str) -> String {
+    let mut lines = String::new();
+    let mut width = "9 of 9: ".len();
+    for word in text.split_whitespace() {
+        if width + word.len() > 76 {
+            lines.truncate(lines.trim_end().len());
+            lines += "\n  ";
+            width = 2;
+        }
+        lines += word;
+        lines += " ";
+        width += word.len() + 1;
+    }
+    lines.trim_end().to_owned()
 }
 
 /// Begins again. The old copy stays beside the new one.

@@ -3,7 +3,8 @@
 //! They run in a copy of this package, in which `src/poll.rs` is the learner's.
 
 use crate::package;
-use crate::stage::{Diagnosis, Program, Verdict};
+use crate::program::Program;
+use crate::stage::{Diagnosis, Verdict};
 use std::fs;
 use std::io::Result;
 use std::os::unix::fs::symlink;

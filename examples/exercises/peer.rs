@@ -1,7 +1,8 @@
 //! A peer of the learner's program: one connection, which this runner reads and writes.
 
 use crate::look;
-use crate::stage::{Diagnosis, Seen, Stage, Verdict, pause_after};
+use crate::stage::{Diagnosis, Seen, Stage, Verdict};
+use crate::watch::pause_after;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
@@ -73,9 +74,9 @@ impl Peer {
 
     /// Waits until all that was sent is in the program's receive queue.
     pub fn arrived(&self) -> io::Result<()> {
-        let port = self.stream.local_addr()?.port();
+        let (local, remote) = (self.stream.local_addr()?, self.stream.peer_addr()?);
         let deadline = Instant::now() + Duration::from_secs(10);
-        while pause_after(|| look::in_flight(port)) > 0 {
+        while pause_after(|| look::in_flight(local.port(), remote.port())) > 0 {
             if Instant::now() > deadline {
                 return Err(ErrorKind::TimedOut.into());
             }
@@ -111,18 +112,18 @@ impl Peer {
         self.gets(&format!("sent {line:?}"), answer, stage)
     }
 
-    /// Waits until it has got exactly this.
+    /// Waits until it has got exactly this, and is still connected.
     pub fn gets(&mut self, after: &str, expected: &str, stage: &mut Stage) -> Verdict {
         stage.until(|| {
             self.read();
             let got = String::from_utf8_lossy(&self.got);
-            if got == expected {
-                return Seen::Done;
-            }
             let name = &self.name;
             if let Some(end) = self.end {
                 let line = format!("{name} has {after} and got {got:?}, then {end}");
                 return Seen::Wrong("CUTS", line);
+            }
+            if got == expected {
+                return Seen::Done;
             }
             if !expected.starts_with(&*got) {
                 let line = format!("{name} has {after} and got {got:?}, not {expected:?}");

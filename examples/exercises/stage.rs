@@ -1,17 +1,16 @@
-//! The learner's program on stage: started, watched, stopped for a moment, ended.
+//! The learner's program on stage: watched, stopped for a moment, ended.
 //!
-//! Every wait has two ends: what the program should do, or a symptom. Load changes neither: a
-//! program that waits for a CPU is not asleep, and one that is asleep does not wait for a CPU.
+//! Every wait has two ends: what the program should do, or a symptom.
 
 use crate::look::{self, Thread};
+use crate::watch::{Watch, pause_after};
 use std::ffi::c_int;
-use std::fs::{self, File};
 use std::net::SocketAddr;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
-use std::{io, thread};
+use std::{fs, io, thread};
 
 /// What is wrong with a program: `HANGS` and so on, and what was seen.
 #[derive(Debug)]
@@ -40,13 +39,6 @@ pub enum Seen {
     Wrong(&'static str, String),
 }
 
-/// A program to start.
-pub struct Program {
-    pub path: PathBuf,
-    pub source: PathBuf,
-    pub limit: Duration,
-}
-
 /// A program that runs.
 pub struct Stage {
     child: Child,
@@ -57,70 +49,17 @@ pub struct Stage {
     pub still: Duration,
 }
 
-/// Never asleep for that many ticks of CPU time, with peers that wait: it spins.
-const SPIN_TICKS: u64 = 10;
-/// That many sleeps within a second, with peers that wait: it spins, too.
-const SPIN_SLEEPS: u64 = 60;
-
-/// Looks, and sleeps for a moment; longer, if a look is slow. So looking takes at most a third of a
-/// CPU, even if the kernel's tables are long.
-pub fn pause_after<T>(look: impl FnOnce() -> T) -> T {
-    let start = Instant::now();
-    let result = look();
-    thread::sleep(Duration::from_millis(5).max(2 * start.elapsed()));
-    result
-}
-
-impl Program {
-    /// Starts it in a process group of its own.
-    pub fn start(&self, argument: &str) -> io::Result<Stage> {
-        self.spawn(Command::new(&self.path).arg(argument))
-    }
-
-    /// Starts a server, and waits until it has printed its address.
-    pub fn serve(&self) -> Result<(Stage, SocketAddr), Diagnosis> {
-        let mut stage = self.spawn(&mut Command::new(&self.path))?;
-        let address = stage.address()?;
-        Ok((stage, address))
-    }
-
-    /// The same, but the server can open only so many descriptors.
-    pub fn serve_with_few(&self, descriptors: usize) -> Result<(Stage, SocketAddr), Diagnosis> {
-        let script = format!("ulimit -n {descriptors}; exec \"$0\"");
-        let mut shell = Command::new("sh");
-        let mut stage = self.spawn(shell.args(["-c", &script]).arg(&self.path))?;
-        let address = stage.address()?;
-        Ok((stage, address))
-    }
-
-    fn spawn(&self, command: &mut Command) -> io::Result<Stage> {
-        let output = self.path.with_extension("out");
-        let errors = self.path.with_extension("err");
-        command
-            .stdin(Stdio::null())
-            .stdout(File::create(&output)?)
-            .stderr(File::create(&errors)?)
-            .process_group(0);
-        // SAFETY: `prctl` is a plain system call, which is allowed between fork and exec.
-        unsafe {
-            command.pre_exec(|| {
-                prctl(PR_SET_PDEATHSIG, SIGKILL); // If this runner is killed, so is the program.
-                Ok(())
-            })
-        };
-        let child = command.spawn()?;
-        let deadline = Instant::now() + self.limit;
-        Ok(Stage {
+impl Stage {
+    pub fn new(child: Child, output: PathBuf, errors: PathBuf, limit: Duration) -> Stage {
+        Stage {
             child,
             output,
             errors,
-            deadline,
+            deadline: Instant::now() + limit,
             still: Duration::from_millis(400),
-        })
+        }
     }
-}
 
-impl Stage {
     /// What the program has printed.
     pub fn output(&self) -> String {
         fs::read_to_string(&self.output).unwrap_or_default()
@@ -130,7 +69,8 @@ impl Stage {
         self.ended().is_some()
     }
 
-    fn address(&mut self) -> Result<SocketAddr, Diagnosis> {
+    /// Waits until the program has printed its address.
+    pub fn address(&mut self) -> Result<SocketAddr, Diagnosis> {
         let output = self.output.clone();
         let mut address = None;
         self.until(|| {
@@ -158,7 +98,7 @@ impl Stage {
             let (ended, seen) = pause_after(|| (self.ended(), look()));
             let missing = match seen {
                 Seen::Done => return Ok(()),
-                Seen::Wrong(symptom, line) => return Err(self.diagnose(symptom, vec![line])),
+                Seen::Wrong(symptom, line) => return Err(self.wrong(symptom, line)),
                 Seen::Missing(missing) => missing,
             };
             if let Some(status) = ended {
@@ -295,11 +235,19 @@ impl Stage {
 
     /// A peer could not do its part, because the program has closed the connection.
     pub fn peer_failed(&mut self, error: &io::Error) -> Diagnosis {
-        let line = format!("a peer cannot continue: {error}");
-        match self.ended() {
-            Some(status) => self.ended_with(status, line),
-            None => self.diagnose("CUTS", vec![line]),
+        self.wrong("CUTS", format!("a peer cannot continue: {error}"))
+    }
+
+    /// A peer has seen something wrong. If the program is just ending, that is why.
+    fn wrong(&mut self, symptom: &'static str, line: String) -> Diagnosis {
+        let mut watch = Watch::new();
+        while !watch.is_still(Duration::from_millis(40)) && watch.started.elapsed() < self.still {
+            if let Some(status) = self.ended() {
+                return self.ended_with(status, line);
+            }
+            pause_after(|| watch.look(self.pid()));
         }
+        self.diagnose(symptom, vec![line])
     }
 
     fn ended(&mut self) -> Option<ExitStatus> {
@@ -413,78 +361,10 @@ impl Drop for Stage {
     }
 }
 
-/// Many looks at the threads, since the last progress.
-struct Watch {
-    started: Instant,
-    still_since: Instant,
-    last_look: Instant,
-    /// Of each thread: the first look, the last one, and whether it was ever seen asleep.
-    threads: Vec<(Thread, Thread, bool)>,
-}
-
-impl Watch {
-    fn new() -> Watch {
-        let now = Instant::now();
-        Watch {
-            started: now,
-            still_since: now,
-            last_look: now,
-            threads: Vec::new(),
-        }
-    }
-
-    fn look(&mut self, pid: u32) {
-        self.last_look = Instant::now();
-        let threads = look::threads(pid);
-        for thread in threads {
-            let asleep = thread.state != 'R';
-            let known = self
-                .threads
-                .iter_mut()
-                .find(|(first, ..)| first.id == thread.id);
-            let Some((first, last, slept)) = known else {
-                self.still_since = Instant::now();
-                self.threads.push((thread.clone(), thread, asleep));
-                continue;
-            };
-            if !asleep || thread.sleeps != last.sleeps {
-                self.still_since = Instant::now();
-            }
-            *slept |= asleep || thread.sleeps != first.sleeps;
-            *last = thread;
-        }
-    }
-
-    /// Asleep in two looks that are so far apart, and not awake between them.
-    fn is_still(&self, time: Duration) -> bool {
-        self.last_look.saturating_duration_since(self.still_since) >= time
-    }
-
-    fn spins(&self) -> Option<String> {
-        let seconds = self.started.elapsed().as_secs_f64().max(1.0);
-        for (first, last, slept) in &self.threads {
-            let ticks = last.ticks - first.ticks;
-            if !slept && ticks >= SPIN_TICKS {
-                return Some(format!(
-                    "it has used {} ms of CPU time without a sleep",
-                    ticks * 10
-                ));
-            }
-            let sleeps = last.sleeps - first.sleeps;
-            if sleeps as f64 / seconds >= SPIN_SLEEPS as f64 {
-                return Some(format!("it has gone to sleep and woken up {sleeps} times"));
-            }
-        }
-        None
-    }
-}
-
 const SIGKILL: c_int = 9;
 const SIGCONT: c_int = 18;
 const SIGSTOP: c_int = 19;
-const PR_SET_PDEATHSIG: c_int = 1;
 
 unsafe extern "C" {
     fn kill(pid: c_int, signal: c_int) -> c_int;
-    fn prctl(option: c_int, ...) -> c_int;
 }

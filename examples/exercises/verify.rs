@@ -6,7 +6,8 @@
 
 use crate::exercise::{EXERCISES, Exercise};
 use crate::package;
-use crate::stage::{Diagnosis, Program};
+use crate::program::Program;
+use crate::stage::Diagnosis;
 
 use std::fs;
 use std::io::{self, Result, Write};

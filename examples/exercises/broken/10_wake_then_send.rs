@@ -34,7 +34,7 @@ struct Client {
 }
 
 impl Client {
-    /// Reads to WouldBlock, and makes a job of each line. Returns false at end of file.
+    /// Reads once, and makes a job of each line. Returns false at end of file.
     fn read(&mut self, token: Token, jobs: &Sender<(Token, u64)>) -> Result<bool> {
         let mut buffer = [0; 4096];
         let count = self.stream.read(&mut buffer)?;

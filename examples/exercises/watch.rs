@@ -1,0 +1,88 @@
+//! Is a process asleep, does it spin, or is it at work? Many looks tell.
+//!
+//! Load changes none of it: a thread that waits for a CPU is runnable, so it is not asleep; and a
+//! thread that spins is never asleep, however little of a CPU it gets.
+
+use crate::look::{self, Thread};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Never asleep for that many ticks of CPU time, with peers that wait: it spins.
+const SPIN_TICKS: u64 = 25;
+/// That many sleeps within a second, with peers that wait: it spins, too.
+const SPIN_SLEEPS: u64 = 60;
+
+/// Many looks at the threads, since the last progress.
+pub struct Watch {
+    pub started: Instant,
+    still_since: Instant,
+    last_look: Instant,
+    /// Of each thread: the first look, the last one, and whether it was ever seen asleep.
+    threads: Vec<(Thread, Thread, bool)>,
+}
+
+impl Watch {
+    pub fn new() -> Watch {
+        let now = Instant::now();
+        Watch {
+            started: now,
+            still_since: now,
+            last_look: now,
+            threads: Vec::new(),
+        }
+    }
+
+    pub fn look(&mut self, pid: u32) {
+        self.last_look = Instant::now();
+        let threads = look::threads(pid);
+        for thread in threads {
+            let asleep = thread.state != 'R';
+            let known = self
+                .threads
+                .iter_mut()
+                .find(|(first, ..)| first.id == thread.id);
+            let Some((first, last, slept)) = known else {
+                self.still_since = Instant::now();
+                self.threads.push((thread.clone(), thread, asleep));
+                continue;
+            };
+            if !asleep || thread.sleeps != last.sleeps {
+                self.still_since = Instant::now();
+            }
+            *slept |= asleep || thread.sleeps != first.sleeps;
+            *last = thread;
+        }
+    }
+
+    /// Asleep in two looks that are so far apart, and not awake between them.
+    pub fn is_still(&self, time: Duration) -> bool {
+        self.last_look.saturating_duration_since(self.still_since) >= time
+    }
+
+    pub fn spins(&self) -> Option<String> {
+        let seconds = self.started.elapsed().as_secs_f64().max(1.0);
+        for (first, last, slept) in &self.threads {
+            let ticks = last.ticks - first.ticks;
+            if !slept && ticks >= SPIN_TICKS {
+                return Some(format!(
+                    "it has used {} ms of CPU time without a sleep",
+                    ticks * 10
+                ));
+            }
+            let sleeps = last.sleeps - first.sleeps;
+            if sleeps as f64 / seconds >= SPIN_SLEEPS as f64 {
+                return Some(format!("it has gone to sleep and woken up {sleeps} times"));
+            }
+        }
+        None
+    }
+}
+
+/// Looks, and sleeps for a moment; longer, if a look is slow. So looking takes at most a third of a
+/// CPU, even if the kernel's tables are long.
+pub fn pause_after<T>(look: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let result = look();
+    thread::sleep(Duration::from_millis(5).max(2 * start.elapsed()));
+    result
+}
