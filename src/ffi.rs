@@ -63,8 +63,9 @@ impl Event {
         self.has(EPOLLPRI)
     }
 
-    /// Returns true for `EPOLLERR`: usually, an error is pending. On a socket, `take_error` returns
-    /// and clears it, and so does a read after the data that is still unread.
+    /// Returns true for `EPOLLERR`: usually, an error is pending. On a socket, the first of
+    /// `take_error`, a write or a read returns and clears it. (A read of a stream returns the unread
+    /// data before.)
     pub fn is_error(&self) -> bool {
         self.has(EPOLLERR)
     }

@@ -27,10 +27,10 @@ use std::time::{Duration, Instant};
 /// **Make sources non-blocking.** On a blocking source, the last read of a drain blocks. And
 /// readiness is a hint: another thread may have read first.
 ///
-/// **Drop or deregister a source after end of file or an error.** A level-triggered one is reported
-/// again and again. So read if [`is_readable`](Event::is_readable),
-/// [`is_read_closed`](Event::is_read_closed) or [`is_error`](Event::is_error) is true: end of file
-/// on an empty pipe is not `is_readable`.
+/// **After end of file, drop the source**, or take `READABLE` out of its interest if there is still
+/// something to send. A level-triggered one is reported again and again. To notice the end, read if
+/// [`is_readable`](Event::is_readable), [`is_read_closed`](Event::is_read_closed) or
+/// [`is_error`](Event::is_error) is true: end of file on an empty pipe is not `is_readable`.
 ///
 /// [`epoll(7)`]: https://man7.org/linux/man-pages/man7/epoll.7.html
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl Poll {
     /// Calls [`epoll_wait(2)`].
     ///
     /// `events` is cleared first. `Ok(())` without events means that the timeout elapsed. Events
-    /// that do not fit are reported by the next call.
+    /// that do not fit come first in the next call.
     ///
     /// A `timeout` of `None` waits indefinitely; zero returns at once. Others are rounded up to
     /// milliseconds, so no timeout ends early (and the kernel may add 0.1 %). A call that a signal
@@ -170,8 +170,8 @@ impl Registry {
         self.epoll_ctl(ffi::EPOLL_CTL_MOD, source.as_fd(), token, interest.into())
     }
 
-    /// Removes `source` from the interest list. Events that an earlier poll returned are still in
-    /// your `Events`.
+    /// Removes `source` from the interest list. Events that an earlier poll returned, or that a poll
+    /// in another thread is about to return, can still come.
     ///
     /// # Errors
     ///
