@@ -109,6 +109,11 @@ fn main() -> io::Result<()> {
     if forgotten {
         say("Takeaway: the second loop does not read the flood any more, though there is");
         say("something to read: it has forgotten that this source is not drained.");
+    } else if drained < 10 * fair {
+        say(format!(
+            "Takeaway: no source starves here: a message waits for {drained} reads in the first"
+        ));
+        say(format!("loop, and for {fair} in the second."));
     } else if fair > 2000 {
         say(format!(
             "Takeaway: in the second loop, too, a message waits for {fair} reads of the flood:"

@@ -254,6 +254,10 @@ fn main() -> io::Result<()> {
         ratio = poll_2 / epoll;
     }
     say("");
+    if ratio.is_nan() {
+        say("Takeaway: `ulimit -n` is too low to compare the time of a wait.");
+        return Ok(());
+    }
     say(format!(
         "Takeaway: queues with the same functions differ in {differences} of 6 scenes, which an\n\
          abstraction has to hide; and the last wait takes {ratio:.0} times as long."

@@ -97,6 +97,8 @@ impl Request {
     /// drive a bench. It could name this server (`Origin`), or be at a name that leads here
     /// (`Host`).
     pub fn is_own(&self, server: SocketAddr) -> bool {
+        // On `[::]`, an IPv4 address arrives as `[::ffff:127.0.0.1]`.
+        let server = SocketAddr::new(server.ip().to_canonical(), server.port());
         let mut hosts = vec![server.to_string()];
         if server.ip().is_loopback() {
             hosts.push(format!("localhost:{}", server.port()));
