@@ -21,8 +21,8 @@ pub fn half_an_answer(program: &Program) -> Verdict {
         server.send(&[b'a'; 40_000])?;
         server.arrived()
     })?;
-    stage.has_read("the first part of the answer, 40000 bytes,")?;
-    stage.rests("until the rest of the answer arrives")?;
+    let first_part = "the first part of the answer, 40000 bytes,";
+    stage.has_read(first_part, "until the rest of the answer arrives")?;
     stage.stopped(|| {
         server.send(&[b'b'; 20_000])?;
         server.finish()?;
@@ -103,10 +103,11 @@ pub fn counted_twice(program: &Program) -> Verdict {
             server.finish()?;
             server.arrived()
         })?;
-        stage.has_read(&format!("answer {number}"))?;
+        let when = format!("after answer {number} of 3");
+        stage.has_read(&format!("answer {number}"), &when)?;
         // The request has not been read. So closing resets the connection, which is another edge.
         drop(server);
-        stage.rests(&format!("after answer {number} of 3"))?;
+        stage.rests(&when)?;
     }
     stage.stopped(|| {
         last.send(&[b'a'; 100])?;
@@ -222,7 +223,7 @@ pub fn flood(program: &Program) -> Verdict {
             Err(_) => Seen::Wrong("LOSES", format!("{line} and got {got:?}")),
         }
     })?;
-    stage.has_read("the flood")?;
+    stage.has_read("the flood", "after the flood")?;
     let total = sent + "ping\n\n".len();
     flood.ask("\n", &format!("{total}\n"), &mut stage)?;
     stage.rests("after the flood")?;
