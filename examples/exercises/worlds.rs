@@ -12,7 +12,7 @@ use std::time::Duration;
 
 pub fn half_an_answer(program: &Program) -> Verdict {
     let listener = TcpListener::bind("127.0.0.1:0")?;
-    let mut stage = program.start(&listener.local_addr()?.to_string())?;
+    let mut stage = program.start(&[&listener.local_addr()?.to_string()])?;
     let mut server = Peer::accept("the server", &listener, &mut stage)?;
     server.gets("accepted", "please\n", &mut stage)?;
     // Each part arrives as one event, and the second one together with end of file. So it does not
@@ -89,7 +89,7 @@ fn gets_all(peer: &mut Peer, answer: &[u8], stage: &mut Stage) -> Verdict {
 
 pub fn counted_twice(program: &Program) -> Verdict {
     let listener = TcpListener::bind("127.0.0.1:0")?;
-    let mut stage = program.start(&listener.local_addr()?.to_string())?;
+    let mut stage = program.start(&[&listener.local_addr()?.to_string()])?;
     let mut servers = Vec::new();
     for number in 1..=3 {
         let name = format!("the server for answer {number}");
@@ -333,7 +333,7 @@ pub fn wake_then_send(program: &Program) -> Verdict {
 pub fn second_backend(program: &Program) -> Verdict {
     // What epoll reports. The other queue has to report the same.
     const EXPECTED: [&str; 4] = ["1 1 1 1", "1 - 1 -", "1", "0"];
-    let mut stage = program.start("")?;
+    let mut stage = program.start(&[])?;
     stage.still = Duration::from_secs(2); // It sleeps for up to a second, with a timeout.
     stage.ends(|| String::from("the table is not complete"))?;
     let output = stage.output();
