@@ -197,10 +197,7 @@ const LISTEN: u8 = 10;
 
 /// One socket in the kernel's table.
 struct Row {
-    /// The ports of both ends: the local one first.
-    ports: (u16, u16),
     state: u8,
-    send_queue: u64,
     receive_queue: u64,
     inode: u64,
 }
@@ -210,12 +207,9 @@ impl Row {
     fn parse(line: &str) -> Option<Row> {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let hexadecimal = |text: &str| u64::from_str_radix(text, 16).ok();
-        let port = |address: &str| Some(hexadecimal(address.split_once(':')?.1)? as u16);
-        let (send_queue, receive_queue) = fields.get(4)?.split_once(':')?;
+        let (_, receive_queue) = fields.get(4)?.split_once(':')?;
         Some(Row {
-            ports: (port(fields[1])?, port(fields[2])?),
             state: hexadecimal(fields[3])? as u8,
-            send_queue: hexadecimal(send_queue)?,
             receive_queue: hexadecimal(receive_queue)?,
             inode: fields.get(9)?.parse().ok()?,
         })
@@ -228,14 +222,6 @@ fn rows(table: &str) -> Vec<Row> {
     let text = fs::read_to_string(table).unwrap_or_default();
     let lines = text.lines().filter(|line| !line.contains(" 06 0"));
     lines.filter_map(Row::parse).collect()
-}
-
-/// Returns how many bytes that one of this runner's sockets has sent are not acknowledged: 0 means
-/// that they are all in the receive queue of the other end, or have been read there.
-pub fn in_flight(local_port: u16, remote_port: u16) -> u64 {
-    let mut rows = rows("/proc/self/net/tcp").into_iter();
-    let row = rows.find(|row| row.ports == (local_port, remote_port));
-    row.map_or(0, |row| row.send_queue)
 }
 
 /// Returns true if a descriptor of a process is a socket.

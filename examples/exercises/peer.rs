@@ -1,10 +1,11 @@
 //! A peer of the learner's program: one connection, which this runner reads and writes.
 
-use crate::look;
 use crate::stage::{Diagnosis, Seen, Stage, Verdict};
-use crate::watch::pause_after;
+use std::ffi::{c_int, c_ulong};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::thread;
 use std::time::{Duration, Instant};
 
 pub struct Peer {
@@ -72,16 +73,19 @@ impl Peer {
         self.stream.shutdown(Shutdown::Write)
     }
 
-    /// Waits until all that was sent is in the program's receive queue.
+    /// Waits until all that was sent is in the program's receive queue: it is acknowledged.
     pub fn arrived(&self) -> io::Result<()> {
-        let (local, remote) = (self.stream.local_addr()?, self.stream.peer_addr()?);
         let deadline = Instant::now() + Duration::from_secs(10);
-        while pause_after(|| look::in_flight(local.port(), remote.port())) > 0 {
-            if Instant::now() > deadline {
-                return Err(ErrorKind::TimedOut.into());
+        loop {
+            let mut unacknowledged: c_int = 0;
+            // SAFETY: the kernel writes an `int` before the call returns.
+            match unsafe { ioctl(self.stream.as_raw_fd(), SIOCOUTQ, &mut unacknowledged) } {
+                -1 => return Err(io::Error::last_os_error()),
+                _ if unacknowledged == 0 => return Ok(()),
+                _ if Instant::now() > deadline => return Err(ErrorKind::TimedOut.into()),
+                _ => thread::sleep(Duration::from_millis(1)),
             }
         }
-        Ok(())
     }
 
     /// Reads what has arrived, and returns all of it since the beginning.
@@ -145,4 +149,14 @@ impl Peer {
             }
         })
     }
+}
+
+const SIOCOUTQ: c_ulong = if cfg!(target_arch = "powerpc64") {
+    0x4004_7473
+} else {
+    0x5411
+};
+
+unsafe extern "C" {
+    fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
 }

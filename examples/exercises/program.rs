@@ -19,8 +19,8 @@ pub struct Program {
 
 impl Program {
     /// Starts it in a process group of its own.
-    pub fn start(&self, argument: &str) -> io::Result<Stage> {
-        self.spawn(Command::new(&self.path).arg(argument))
+    pub fn start(&self, arguments: &[&str]) -> io::Result<Stage> {
+        self.spawn(Command::new(&self.path).args(arguments))
     }
 
     /// Starts a server, and waits until it has printed its address.

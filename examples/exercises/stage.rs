@@ -142,13 +142,13 @@ impl Stage {
         Err(self.diagnose("NOT TRIED", lines))
     }
 
-    /// Waits until the program has read all that has arrived.
-    pub fn has_read(&mut self, what: &str) -> Verdict {
-        let pid = self.pid();
-        self.until(|| match look::unread(pid) {
-            0 => Seen::Done,
-            _ => Seen::Missing(format!("{what} has arrived, and is not read to the end")),
-        })
+    /// Waits until the program sleeps, and checks that it has read all that has arrived.
+    pub fn has_read(&mut self, what: &str, when: &str) -> Verdict {
+        self.rests(when)?;
+        match look::unread(self.pid()) {
+            0 => Ok(()),
+            _ => Err(self.stuck(format!("{what} has arrived, and is not read to the end"))),
+        }
     }
 
     /// Waits until the program sleeps in its queue, with nothing left to do.

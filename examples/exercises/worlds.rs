@@ -12,7 +12,7 @@ use std::time::Duration;
 
 pub fn half_an_answer(program: &Program) -> Verdict {
     let listener = TcpListener::bind("127.0.0.1:0")?;
-    let mut stage = program.start(&listener.local_addr()?.to_string())?;
+    let mut stage = program.start(&[&listener.local_addr()?.to_string()])?;
     let mut server = Peer::accept("the server", &listener, &mut stage)?;
     server.gets("accepted", "please\n", &mut stage)?;
     // Each part arrives as one event, and the second one together with end of file. So it does not
@@ -21,8 +21,8 @@ pub fn half_an_answer(program: &Program) -> Verdict {
         server.send(&[b'a'; 40_000])?;
         server.arrived()
     })?;
-    stage.has_read("the first part of the answer, 40000 bytes,")?;
-    stage.rests("until the rest of the answer arrives")?;
+    let first_part = "the first part of the answer, 40000 bytes,";
+    stage.has_read(first_part, "until the rest of the answer arrives")?;
     stage.stopped(|| {
         server.send(&[b'b'; 20_000])?;
         server.finish()?;
@@ -89,7 +89,7 @@ fn gets_all(peer: &mut Peer, answer: &[u8], stage: &mut Stage) -> Verdict {
 
 pub fn counted_twice(program: &Program) -> Verdict {
     let listener = TcpListener::bind("127.0.0.1:0")?;
-    let mut stage = program.start(&listener.local_addr()?.to_string())?;
+    let mut stage = program.start(&[&listener.local_addr()?.to_string()])?;
     let mut servers = Vec::new();
     for number in 1..=3 {
         let name = format!("the server for answer {number}");
@@ -103,10 +103,11 @@ pub fn counted_twice(program: &Program) -> Verdict {
             server.finish()?;
             server.arrived()
         })?;
-        stage.has_read(&format!("answer {number}"))?;
+        let when = format!("after answer {number} of 3");
+        stage.has_read(&format!("answer {number}"), &when)?;
         // The request has not been read. So closing resets the connection, which is another edge.
         drop(server);
-        stage.rests(&format!("after answer {number} of 3"))?;
+        stage.rests(&when)?;
     }
     stage.stopped(|| {
         last.send(&[b'a'; 100])?;
@@ -222,7 +223,7 @@ pub fn flood(program: &Program) -> Verdict {
             Err(_) => Seen::Wrong("LOSES", format!("{line} and got {got:?}")),
         }
     })?;
-    stage.has_read("the flood")?;
+    stage.has_read("the flood", "after the flood")?;
     let total = sent + "ping\n\n".len();
     flood.ask("\n", &format!("{total}\n"), &mut stage)?;
     stage.rests("after the flood")?;
@@ -332,7 +333,7 @@ pub fn wake_then_send(program: &Program) -> Verdict {
 pub fn second_backend(program: &Program) -> Verdict {
     // What epoll reports. The other queue has to report the same.
     const EXPECTED: [&str; 4] = ["1 1 1 1", "1 - 1 -", "1", "0"];
-    let mut stage = program.start("")?;
+    let mut stage = program.start(&[])?;
     stage.still = Duration::from_secs(2); // It sleeps for up to a second, with a timeout.
     stage.ends(|| String::from("the table is not complete"))?;
     let output = stage.output();
