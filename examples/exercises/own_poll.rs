@@ -5,11 +5,11 @@
 use crate::package;
 use crate::program::Program;
 use crate::stage::{Diagnosis, Verdict};
+use crate::watch::{Watch, pause_after};
 use std::fs;
 use std::io::Result;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// The program beside `poll.rs`.
@@ -35,8 +35,10 @@ fn main() -> std::io::Result<()> {
 }
 "#;
 
-/// A test that does not end is not waited for, if no other one has ended for so long.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Tests that are all asleep for so long do not end.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// And those that spin are not waited for any longer.
+const LONGEST: Duration = Duration::from_secs(60);
 const SHOWN: usize = 14;
 
 /// Writes the program that uses the learner's `poll.rs`, so that an editor understands that file.
@@ -88,15 +90,10 @@ pub fn your_own_poll(program: &Program) -> Verdict {
 fn finished(tests: &Program, arguments: &[&str], ending: &str) -> Result<Vec<String>> {
     // The tests of the guide's pages do not depend on `poll.rs`.
     let mut stage = tests.start(&[arguments, &["--skip=tests::guide"]].concat())?;
-    let mut since = Instant::now();
-    let mut length = 0;
-    while !stage.has_ended() && since.elapsed() < PATIENCE {
-        let now = stage.output().len();
-        if now != length {
-            length = now;
-            since = Instant::now();
-        }
-        thread::sleep(Duration::from_millis(20));
+    let start = Instant::now();
+    let mut watch = Watch::new();
+    while !stage.has_ended() && !watch.is_still(PATIENCE) && start.elapsed() < LONGEST {
+        pause_after(|| watch.look(stage.pid()));
     }
     let output = stage.output();
     let names = output.lines().filter_map(|line| line.strip_suffix(ending));

@@ -35,18 +35,16 @@ pub fn mine() -> PathBuf {
 /// What need not be kept: programs that were built, and the progress. `cargo clean` removes it.
 pub fn target() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR");
-    target
-        .map_or(root().join("target"), PathBuf::from)
+    let target = target.map_or(root().join("target"), PathBuf::from);
+    // cargo runs in another directory, where a relative path would mean another one.
+    std::path::absolute(target)
+        .expect("it is not empty")
         .join("exercises")
 }
 
-/// Writes the manifest if there is none. Each file in `src/bin` is a program.
+/// Writes the manifest, with the place where epollet is now. Each file in `src/bin` is a program.
 pub fn create(package: &Path) -> Result<()> {
     fs::create_dir_all(package.join("src/bin"))?;
-    let manifest = package.join("Cargo.toml");
-    if manifest.exists() {
-        return Ok(());
-    }
     let text = format!(
         "[package]\n\
          name = \"exercises\"\n\
@@ -60,7 +58,7 @@ pub fn create(package: &Path) -> Result<()> {
          [workspace] # of its own: epollet's build does not see it\n",
         root()
     );
-    fs::write(manifest, text)
+    fs::write(package.join("Cargo.toml"), text)
 }
 
 /// Builds the tests of a library, and returns their program, if it compiles.
@@ -100,6 +98,7 @@ fn cargo(package: &Path, command: &str) -> Command {
     let mut cargo = Command::new(cargo);
     cargo
         .args([command, "--quiet", "--offline"])
+        .env_remove("CARGO_BUILD_TARGET") // It would put the program elsewhere.
         .current_dir(package);
     cargo
 }

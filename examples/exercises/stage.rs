@@ -3,7 +3,7 @@
 //! Every wait has two ends: what the program should do, or a symptom.
 
 use crate::look::{self, Thread};
-use crate::watch::{Watch, pause_after};
+use crate::watch::{SPIN_SLEEPS, Watch, pause_after};
 use std::ffi::c_int;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
@@ -163,7 +163,7 @@ impl Stage {
             if let Some(line) = watch.spins() {
                 return Err(self.diagnose("SPINS", vec![expected, line]));
             }
-            if watch.is_still(Duration::from_millis(40)) {
+            if watch.is_still(Duration::from_millis(1000 / SPIN_SLEEPS)) {
                 if self.blocking_call().is_some() {
                     return Err(self.stuck(expected));
                 }
@@ -343,6 +343,7 @@ impl Stage {
         if described.len() > 4 {
             lines.push(format!("and {} more descriptors", described.len() - 4));
         }
+        self.signal(SIGKILL); // Or it would print what it sees when its peers leave the stage.
         Diagnosis { symptom, lines }
     }
 

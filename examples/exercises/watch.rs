@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// Never asleep for that many ticks of CPU time, with peers that wait: it spins.
 const SPIN_TICKS: u64 = 25;
 /// That many sleeps within a second, with peers that wait: it spins, too.
-const SPIN_SLEEPS: u64 = 60;
+pub const SPIN_SLEEPS: u64 = 60;
 
 /// Many looks at the threads, since the last progress.
 pub struct Watch {

@@ -41,7 +41,7 @@ fn main() -> Result<()> {
             };
             let mut buffer = [0; 1024];
             match stream.read(&mut buffer) {
-                Ok(count) if count > 0 => stream.write_all(&buffer[..count])?,
+                Ok(count) if count > 0 && stream.write_all(&buffer[..count]).is_ok() => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 // End of file, or an error: the client is finished.
                 _ => drop(clients.remove(&event.token())),

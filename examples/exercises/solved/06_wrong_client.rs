@@ -8,7 +8,7 @@
 //!   again at once gets the events of another client.
 
 use epollet::{Event, Events, Interest, Poll, Token};
-use std::io::{ErrorKind, Read, Result, Write};
+use std::io::{Read, Result, Write};
 use std::net::{TcpListener, TcpStream};
 
 const LISTENER: Token = usize::MAX;
@@ -44,27 +44,22 @@ impl Server {
         }
     }
 
-    fn handle(&mut self, event: &Event) -> Result<()> {
+    fn handle(&mut self, event: &Event) {
         let Some(Some(stream)) = self.places.get_mut(event.token()) else {
-            return Ok(()); // An event for a client that was removed.
+            return; // An event for a client that was removed.
         };
-        if event.is_read_closed() {
-            self.remove(event.token());
-            return Ok(());
-        }
         let mut buffer = [0; 1024];
-        let count = match stream.read(&mut buffer) {
-            Ok(count) => count,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-            Err(_) => 0, // One broken connection does not end the server.
-        };
+        // Nothing to read, or a broken connection, which does not end the server.
+        let count = stream.read(&mut buffer).unwrap_or(0);
         let text = String::from_utf8_lossy(&buffer[..count]);
         match text.trim().strip_prefix("remove ") {
-            _ if count == 0 => self.remove(event.token()),
             Some(place) => self.remove(place.parse().unwrap_or(LISTENER)),
-            None => stream.write_all(&buffer[..count])?,
+            None => drop(stream.write_all(&buffer[..count])),
         }
-        Ok(())
+        // What came before end of file has been read.
+        if event.is_read_closed() {
+            self.remove(event.token());
+        }
     }
 }
 
@@ -91,7 +86,7 @@ fn main() -> Result<()> {
                 let (stream, _) = listener.accept()?;
                 server.add(stream)?;
             } else {
-                server.handle(event)?;
+                server.handle(event);
             }
         }
         server.free.append(&mut server.removed);

@@ -50,7 +50,7 @@ fn main() -> Result<()> {
             };
             let mut buffer = [0; 1024];
             match stream.read(&mut buffer) {
-                Ok(count) if count > 0 => stream.write_all(&buffer[..count])?,
+                Ok(count) if count > 0 && stream.write_all(&buffer[..count]).is_ok() => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 _ => {
                     clients.remove(&event.token());

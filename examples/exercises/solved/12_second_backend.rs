@@ -121,8 +121,14 @@ impl PollFd {
     }
 }
 
+// What follows compares the two, and stays as it is.
+
+/// The timeouts of all calls of `poll_2` in a scene.
+static TIMEOUTS: Mutex<Vec<c_int>> = Mutex::new(Vec::new());
+
 fn poll_2(list: &mut [PollFd], timeout: Duration) -> Result<()> {
     let millis = timeout.as_micros().div_ceil(1000) as c_int;
+    TIMEOUTS.lock().unwrap().push(millis);
     // SAFETY: the kernel reads and writes `list.len()` elements before the call returns.
     match unsafe { poll(list.as_mut_ptr(), list.len() as c_ulong, millis) } {
         -1 => Err(Error::last_os_error()),
@@ -133,8 +139,6 @@ fn poll_2(list: &mut [PollFd], timeout: Duration) -> Result<()> {
 unsafe extern "C" {
     fn poll(list: *mut PollFd, length: c_ulong, timeout: c_int) -> c_int;
 }
-
-// What follows compares the two, and stays as it is.
 
 /// What both have in common: the abstraction.
 trait Queue: Sync {
@@ -220,12 +224,19 @@ fn meanwhile(queue: &dyn Queue, is_ready: bool, timeout: Duration) -> Result<Str
             queue.register(&ours, 1, Interest::READABLE).unwrap();
         });
         begins.store(true, SeqCst);
+        TIMEOUTS.lock().unwrap().clear();
         let start = Instant::now();
         let count = queue.poll(timeout)?.len();
-        let is_early = count == 0 && start.elapsed() < timeout;
-        Ok(format!(
-            "{count}{}",
-            if is_early { " too early" } else { "" }
-        ))
+        let timeouts = std::mem::take(&mut *TIMEOUTS.lock().unwrap());
+        let note = if count == 0 && start.elapsed() < timeout {
+            " too early"
+        } else if timeouts.len() > 3 {
+            " spins"
+        } else if timeouts.len() > 1 && timeouts.last() >= timeouts.first() {
+            " too late"
+        } else {
+            ""
+        };
+        Ok(format!("{count}{note}"))
     })
 }
