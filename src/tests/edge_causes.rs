@@ -150,44 +150,48 @@ fn send_buffer(stream: &TcpStream) -> (u32, u32) {
     (counts[5], counts[3]) // SK_MEMINFO_WMEM_QUEUED, SK_MEMINFO_SNDBUF
 }
 
-/// TCP notes that someone waits for room when a write finds too little.
+/// Writes until more than four fifths of the send buffer are used. No write is short.
+fn fill_in_whole_writes(mut stream: &TcpStream) -> usize {
+    let mut total = 0;
+    loop {
+        let (used, size) = send_buffer(stream);
+        if used > size / 5 * 4 {
+            return total;
+        }
+        assert_eq!(stream.write(&[0; 1024]).unwrap(), 1024);
+        total += 1024;
+    }
+}
+
+/// Compares what is reported after `fill_buffer`, which returns the number of bytes, when the peer
+/// has read them all.
+#[track_caller]
+fn room_after(fill_buffer: impl FnOnce(&TcpStream) -> usize, expected: u32) {
+    const SO_SNDBUF: i32 = 7;
+    let (ours, mut theirs) = tcp_pair();
+    set_socket_option(&ours, SO_SNDBUF, &[200_000]); // From now on, its size is fixed.
+    let fill_and_have_it_drained = || {
+        let mut left = fill_buffer(&ours);
+        until("all is confirmed", || {
+            left -= drain(&mut theirs);
+            left == 0 && send_buffer(&ours).0 == 0
+        });
+    };
+    cell(PEER_DRAINS, &ours, fill_and_have_it_drained, expected);
+}
+
+/// A write that finds too little room makes TCP report that there is room again.
 #[test]
 fn tcp_has_an_edge_for_room_only_after_a_write_that_was_short_or_would_block() {
-    const SO_SNDBUF: i32 = 7;
     const MUCH: usize = 10_000_000; // more than the buffers hold
-    let until_nearly_full = |mut ours: &TcpStream| {
-        let mut written = 0;
-        loop {
-            let (used, size) = send_buffer(ours);
-            if used > size / 5 * 4 {
-                return written; // TCP reports room when a third of the buffer is free.
-            }
-            assert_eq!(ours.write(&[0; 1024]).unwrap(), 1024);
-            written += 1024;
-        }
-    };
-    let short = |mut ours: &TcpStream| ours.write(&vec![0; MUCH]).unwrap();
-    let would_block = |mut ours: &TcpStream| fill(&mut ours);
-    let ways: [(&dyn Fn(&TcpStream) -> usize, u32); 3] = [
-        (&until_nearly_full, NONE),
-        (&short, OUT),
-        (&would_block, OUT),
-    ];
-    for (write_much, expected) in ways {
-        let (ours, mut theirs) = tcp_pair();
-        set_socket_option(&ours, SO_SNDBUF, &[200_000]);
-        let mut written = 0;
-        let write_and_have_it_drained = || {
-            written = write_much(&ours);
-            let mut left = written;
-            until("all is confirmed", || {
-                left -= drain(&mut theirs);
-                left == 0 && send_buffer(&ours).0 == 0
-            });
-        };
-        cell("room", &ours, write_and_have_it_drained, expected);
+    let one_short_write = |mut stream: &TcpStream| {
+        let written = stream.write(&vec![0; MUCH]).unwrap();
         assert!(written < MUCH);
-    }
+        written
+    };
+    room_after(fill_in_whole_writes, NONE);
+    room_after(one_short_write, OUT);
+    room_after(|mut stream| fill(&mut stream), OUT);
 }
 
 #[test]
