@@ -14,7 +14,7 @@ use std::ffi::{c_int, c_long};
 use std::fs::File;
 use std::io::{self, BufRead, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -119,6 +119,44 @@ fn a_child_can_take_the_only_edge_of_a_shared_queue() {
         let child = fork(|| assert_eq!(sorted_tokens(&ready_now(&mut poll)), [1]));
         assert_eq!(wait_for_child(child), 0);
         assert_eq!(ready_bits(&mut poll), 0);
+    });
+}
+
+#[test]
+fn a_child_that_deregisters_an_inherited_source_deregisters_it_for_the_parent() {
+    in_child(|| {
+        let (ours, mut theirs) = unix_pair();
+        let mut poll = queue_with(&ours, EPOLLIN);
+        theirs.write_all(b"a").unwrap();
+        assert_eq!(ready_bits(&mut poll), EPOLLIN);
+        let child = fork(|| poll.registry().deregister(&ours).unwrap());
+        assert_eq!(wait_for_child(child), 0);
+        assert_eq!(ready_bits(&mut poll), 0, "though its byte is unread");
+        assert_eq!(os_code(poll.registry().deregister(&ours)), ENOENT);
+    });
+}
+
+#[test]
+fn a_source_that_the_child_has_opened_cannot_be_deregistered_by_the_parent() {
+    in_child(|| {
+        let mut poll = Poll::new().unwrap();
+        let child = fork(|| {
+            let (ours, mut theirs) = unix_pair();
+            theirs.write_all(b"a").unwrap();
+            let number = ours.as_raw_fd() as usize;
+            poll.registry().register(&ours, number, EPOLLIN).unwrap();
+            sleep_until_killed();
+        });
+        let number = await_events(&mut poll)[0].token();
+        // SAFETY: the call only looks the number up.
+        let not_open = unsafe { BorrowedFd::borrow_raw(number as c_int) };
+        assert_eq!(os_code(poll.registry().deregister(&not_open)), EBADF);
+        let (another, _theirs) = unix_pair();
+        assert_eq!(another.as_raw_fd(), not_open.as_raw_fd(), "the next one");
+        assert_eq!(os_code(poll.registry().deregister(&another)), ENOENT);
+        assert_eq!(sorted_tokens(&ready_now(&mut poll)), [number], "still");
+        kill(child);
+        wait_for_child(child);
     });
 }
 

@@ -15,13 +15,6 @@ use std::thread;
 const IPPROTO_TCP: c_int = 6;
 
 unsafe extern "C" {
-    fn getsockopt(
-        fd: c_int,
-        level: c_int,
-        name: c_int,
-        value: *mut c_void,
-        len: *mut c_uint,
-    ) -> c_int;
     fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
 }
 
@@ -32,14 +25,15 @@ fn set_tcp_option(stream: &TcpStream, name: c_int, value: c_int) {
     assert_eq!(set, 0);
 }
 
-fn set_keepalive(stream: &TcpStream) {
+/// Asks an idle peer after `idle` seconds, and gives it a second to answer.
+fn set_keepalive(stream: &TcpStream, idle: c_int) {
     const SO_KEEPALIVE: c_int = 9;
     const TCP_KEEPIDLE: c_int = 4;
     const TCP_KEEPINTVL: c_int = 5;
     const TCP_KEEPCNT: c_int = 6;
     set_socket_option(stream, SO_KEEPALIVE, &[1]);
-    for name in [TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT] {
-        set_tcp_option(stream, name, 1); // after 1 s, every second, 1 time
+    for (name, value) in [(TCP_KEEPIDLE, idle), (TCP_KEEPINTVL, 1), (TCP_KEEPCNT, 1)] {
+        set_tcp_option(stream, name, value);
     }
 }
 
@@ -69,7 +63,7 @@ fn tcp_state(stream: &TcpStream) -> u8 {
     let mut len = 1;
     // SAFETY: the kernel writes one byte.
     let found = unsafe {
-        getsockopt(
+        c::getsockopt(
             stream.as_raw_fd(),
             IPPROTO_TCP,
             TCP_INFO,
@@ -90,6 +84,16 @@ fn bytes_ready(source: &impl AsRawFd) -> usize {
         unsafe { ioctl(source.as_raw_fd(), FIONREAD, &raw mut count) },
         0
     );
+    count as usize
+}
+
+/// The number of bytes that were sent and that the peer has not confirmed.
+fn bytes_unconfirmed(stream: &TcpStream) -> usize {
+    const SIOCOUTQ: c_ulong = 0x5411;
+    let mut count = -1;
+    // SAFETY: the kernel writes an int.
+    let asked = unsafe { ioctl(stream.as_raw_fd(), SIOCOUTQ, &raw mut count) };
+    assert_eq!(asked, 0);
     count as usize
 }
 
@@ -188,18 +192,27 @@ fn a_unix_connect_to_a_full_listen_queue_would_block_and_no_edge_follows() {
 
 #[test]
 fn a_peer_that_vanished_is_not_reported_without_keepalive() {
-    let (mut ours, theirs) = tcp_pair();
-    unplug(&theirs);
-    let mut poll = queue_with(&ours, Interest::READABLE);
-    ours.write_all(b"hello").expect("and nobody gets it");
-    assert_eq!(ready_bits(&mut poll), 0);
-    assert_eq!(tcp_state(&ours), 1, "established");
+    let [(idle, a), (mut written, b), (witness, c)] = [(); 3].map(|()| tcp_pair());
+    for theirs in [&a, &b, &c] {
+        unplug(theirs);
+    }
+    let mut poll = Poll::new().unwrap();
+    for (token, source) in [&idle, &written, &witness].into_iter().enumerate() {
+        let interest = Interest::READABLE;
+        poll.registry().register(source, token, interest).unwrap();
+    }
+    written.write_all(b"hello").expect("and nobody gets it");
+    // Later than `keepalive_reports_a_peer_that_vanished` would report them.
+    set_keepalive(&witness, 2);
+    assert_eq!(sorted_tokens(&await_events(&mut poll)), [2]);
+    assert_eq!([tcp_state(&idle), tcp_state(&written)], [1, 1]); // established
+    assert_eq!(bytes_unconfirmed(&written), 5);
 }
 
 #[test]
 fn keepalive_reports_a_peer_that_vanished() {
     let (mut ours, theirs) = tcp_pair();
-    set_keepalive(&ours);
+    set_keepalive(&ours, 1);
     unplug(&theirs);
     let mut poll = queue_with(&ours, Interest::READABLE);
     let event = await_events(&mut poll)[0];

@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::raw::c_long;
+use std::os::raw::{c_int, c_long, c_uint};
 use std::ptr;
 use std::sync::mpsc;
 use std::thread;
@@ -137,6 +137,63 @@ fn a_tcp_stream_has_an_edge_for_input_and_when_a_full_buffer_gets_room() {
     cell(READ_LETS_MORE_IN, &ours, read_half, IN | OUT);
 }
 
+/// Returns the number of bytes that a socket's send buffer holds, and how many it may hold, as the
+/// kernel counts them.
+fn send_buffer(stream: &TcpStream) -> (u32, u32) {
+    const SOL_SOCKET: c_int = 1;
+    const SO_MEMINFO: c_int = 55;
+    let (fd, mut counts) = (stream.as_raw_fd(), [0_u32; 9]);
+    let (out, mut len) = (counts.as_mut_ptr().cast(), size_of_val(&counts) as c_uint);
+    // SAFETY: the kernel writes at most `len` bytes.
+    let found = unsafe { c::getsockopt(fd, SOL_SOCKET, SO_MEMINFO, out, &mut len) };
+    assert_eq!(found, 0);
+    (counts[5], counts[3]) // SK_MEMINFO_WMEM_QUEUED, SK_MEMINFO_SNDBUF
+}
+
+/// Writes until more than four fifths of the send buffer are used. No write is short.
+fn fill_in_whole_writes(mut stream: &TcpStream) -> usize {
+    let mut total = 0;
+    loop {
+        let (used, size) = send_buffer(stream);
+        if used > size / 5 * 4 {
+            return total;
+        }
+        assert_eq!(stream.write(&[0; 1024]).unwrap(), 1024);
+        total += 1024;
+    }
+}
+
+/// Compares what is reported after `fill_buffer`, which returns the number of bytes, when the peer
+/// has read them all.
+#[track_caller]
+fn room_after(fill_buffer: impl FnOnce(&TcpStream) -> usize, expected: u32) {
+    const SO_SNDBUF: i32 = 7;
+    let (ours, mut theirs) = tcp_pair();
+    set_socket_option(&ours, SO_SNDBUF, &[200_000]); // From now on, its size is fixed.
+    let fill_and_have_it_drained = || {
+        let mut left = fill_buffer(&ours);
+        until("all is confirmed", || {
+            left -= drain(&mut theirs);
+            left == 0 && send_buffer(&ours).0 == 0
+        });
+    };
+    cell(PEER_DRAINS, &ours, fill_and_have_it_drained, expected);
+}
+
+/// A write that finds too little room makes TCP report that there is room again.
+#[test]
+fn tcp_has_an_edge_for_room_only_after_a_write_that_was_short_or_would_block() {
+    const MUCH: usize = 10_000_000; // more than the buffers hold
+    let one_short_write = |mut stream: &TcpStream| {
+        let written = stream.write(&vec![0; MUCH]).unwrap();
+        assert!(written < MUCH);
+        written
+    };
+    room_after(fill_in_whole_writes, NONE);
+    room_after(one_short_write, OUT);
+    room_after(|mut stream| fill(&mut stream), OUT);
+}
+
 #[test]
 fn a_unix_stream_has_an_edge_for_input_and_when_the_peer_has_read_a_whole_write() {
     let (ours, theirs) = unix_pair();
@@ -234,15 +291,30 @@ fn eventfd(flags: i32) -> File {
     File::from(owned_fd(unsafe { ffi::eventfd(0, flags) }))
 }
 
+const EFD_SEMAPHORE: i32 = 1; // A read takes 1 from the counter, not all of it.
+
 #[test]
 fn an_eventfd_has_an_edge_for_each_write_and_each_read() {
-    const EFD_SEMAPHORE: i32 = 1; // A read takes 1 from the counter, not all of it.
     let two = 2_u64.to_ne_bytes();
     for (flags, after_a_read) in [(0, OUT), (EFD_SEMAPHORE, IN | OUT)] {
         let ours = eventfd(flags);
         write(&ours, &two);
         cell(NEW_INPUT, &ours, || write(&ours, &two), IN | OUT);
         cell(PARTIAL_READ, &ours, || read(&ours, 8), after_a_read);
+    }
+}
+
+/// The read is an edge for `OUT`, and its report carries `IN` too.
+#[test]
+fn a_read_of_an_eventfd_is_an_edge_only_for_an_interest_in_out() {
+    let input = Interest::READABLE | Interest::EDGE;
+    for (interest, after_a_read) in [(input, NONE), (input | Interest::WRITABLE, IN | OUT)] {
+        let ours = eventfd(EFD_SEMAPHORE);
+        write(&ours, &3_u64.to_ne_bytes());
+        let mut poll = queue_with(&ours, interest);
+        assert_eq!(ready_bits(&mut poll) & IN, IN);
+        read(&ours, 8);
+        assert_eq!(ready_bits(&mut poll), after_a_read, "2 are left");
     }
 }
 

@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use std::ptr;
 
 const SIGUSR1: c_int = 10;
+const SIGUSR2: c_int = 12;
 const SIGTERM: c_int = 15;
 const SIG_BLOCK: c_int = 0;
 const SIG_UNBLOCK: c_int = 1;
@@ -96,6 +97,46 @@ fn a_signalfd_registered_before_a_fork_is_not_reported_in_the_child_and_one_regi
             assert_eq!(ready_bits(&mut before), 0);
         });
         assert_eq!(wait_for_child(child), 0);
+    });
+}
+
+#[test]
+fn a_signal_to_both_processes_is_reported_in_the_child_by_a_signalfd_registered_before_the_fork() {
+    in_child(|| {
+        change_mask(SIG_BLOCK, SIGUSR1);
+        let signals = signalfd(SIGUSR1);
+        let mut poll = queue_with(&signals, EPOLLIN);
+        let parent = std::process::id() as c_int;
+        let child = fork(|| {
+            send(std::process::id() as c_int, SIGUSR1);
+            assert_eq!(ready_bits(&mut poll), 0, "to the child alone");
+            send(parent, SIGUSR1);
+            assert_eq!(ready_bits(&mut poll), EPOLLIN, "to both");
+        });
+        assert_eq!(wait_for_child(child), 0);
+    });
+}
+
+#[test]
+fn a_poll_in_the_child_can_take_a_signal_of_the_parent_off_the_ready_list() {
+    in_child(|| {
+        change_mask(SIG_BLOCK, SIGUSR1);
+        change_mask(SIG_BLOCK, SIGUSR2);
+        let mut signals = signalfd(SIGUSR1);
+        let mut poll = queue_with(&signals, EPOLLIN);
+        let own = std::process::id() as c_int;
+        send(own, SIGUSR1);
+        let child = fork(|| assert_eq!(ready_bits(&mut poll), 0, "it is not the child's"));
+        assert_eq!(wait_for_child(child), 0);
+        assert_eq!(ready_bits(&mut poll), 0);
+        send(own, SIGUSR1);
+        assert_eq!(ready_bits(&mut poll), 0, "an equal signal merges with it");
+        send(own, SIGUSR2); // The signalfd is not even for this one.
+        assert_eq!(ready_bits(&mut poll), EPOLLIN, "another signal");
+        let mut info = [0; 1280];
+        assert_eq!(signals.read(&mut info).unwrap(), 128, "one signal");
+        let signal = c_int::from_ne_bytes(*info.first_chunk().unwrap());
+        assert_eq!(signal, SIGUSR1);
     });
 }
 

@@ -169,23 +169,44 @@ fn a_buf_writer_that_is_dropped_loses_what_does_not_fit() {
 }
 
 #[test]
-fn a_buf_writer_that_is_too_small_loses_the_count_too() {
+fn a_buf_writer_loses_the_count_of_a_message_that_is_not_smaller_than_its_buffer() {
+    let (ours, mut theirs) = unix_pair();
+    let mut writer = BufWriter::with_capacity(MUCH, ours);
+    would_block(writer.write_all(&[0; MUCH]));
+    assert!(writer.buffer().is_empty(), "it went around the buffer");
+    let arrived = drain(&mut theirs);
+    assert!(arrived > 0 && arrived < MUCH, "{arrived}");
+}
+
+#[test]
+fn a_buf_writer_takes_a_message_that_is_smaller_than_its_buffer_whole_or_not_at_all() {
     let (ours, mut theirs) = unix_pair();
     let mut writer = BufWriter::with_capacity(64, ours);
     let mut accepted = 0;
     let result = loop {
-        match writer.write_all(&[0; 50]) {
-            Ok(()) => accepted += 50,
+        match writer.write_all(&[0; 63]) {
+            Ok(()) => accepted += 63,
             error => break error,
         }
     };
     would_block(result);
     assert!(!writer.buffer().is_empty(), "these were accepted before");
-    // A larger write goes around the buffer.
-    drain(&mut theirs);
+    let arrived = drain(&mut theirs);
     writer.flush().unwrap();
-    would_block(writer.write_all(&[0; MUCH]));
-    assert!(accepted > 0 && drain(&mut theirs) < MUCH);
+    assert_eq!(arrived + drain(&mut theirs), accepted);
+}
+
+#[test]
+fn write_fmt_to_a_buf_writer_can_lose_the_count_of_a_small_message() {
+    let (mut ours, _theirs) = unix_pair();
+    fill(&mut ours);
+    let mut writer = BufWriter::with_capacity(64, ours);
+    writer.write_all(&[b'-'; 40]).unwrap();
+    let (first, second) = ("a".repeat(20), "b".repeat(20));
+    would_block(writer.write_all((first.clone() + &second).as_bytes()));
+    assert_eq!(writer.buffer().len(), 40, "it has taken nothing");
+    would_block(write!(writer, "{first}{second}"));
+    assert_eq!(writer.buffer().len(), 60, "it has taken half");
 }
 
 #[test]

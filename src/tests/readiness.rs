@@ -237,6 +237,20 @@ fn data_that_came_before_a_reset_is_read_after_take_error() {
     assert_eq!(ours.read(&mut [0; 10]).unwrap(), 0);
 }
 
+#[test]
+fn data_that_came_before_a_reset_is_read_after_a_write_has_taken_the_error() {
+    let (mut ours, mut theirs) = tcp_pair();
+    theirs.write_all(b"bye").unwrap();
+    await_bits(&ours, EPOLLIN);
+    reset(theirs);
+    await_bits(&ours, EPOLLERR);
+    let error = ours.write(b"a").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    assert!(ours.take_error().unwrap().is_none());
+    assert_eq!(ours.read(&mut [0; 10]).unwrap(), 3);
+    assert_eq!(ours.read(&mut [0; 10]).unwrap(), 0);
+}
+
 const MSG_OOB: i32 = 1;
 
 /// Sends one byte out of band.

@@ -3,9 +3,10 @@
 use super::common::*;
 use crate::ffi::{EPOLLIN, EPOLLONESHOT, EPOLLOUT};
 use crate::{Poll, Waker};
-use std::fs;
+use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
 
 #[test]
 fn a_second_register_is_eexist_and_changes_nothing() {
@@ -38,13 +39,28 @@ fn deregistering_what_is_not_registered_is_enoent() {
 #[test]
 fn a_descriptor_that_is_not_open_is_ebadf() {
     // SAFETY: no process has this many descriptors, so nothing is borrowed.
-    let closed = unsafe { BorrowedFd::borrow_raw(i32::MAX) };
+    let not_open = unsafe { BorrowedFd::borrow_raw(i32::MAX) };
+    assert_ebadf(not_open);
+}
+
+#[track_caller]
+fn assert_ebadf(source: BorrowedFd<'_>) {
     let poll = Poll::new().unwrap();
-    assert_eq!(
-        os_code(poll.registry().register(&closed, 1, EPOLLIN)),
-        EBADF
-    );
-    assert_eq!(os_code(poll.registry().deregister(&closed)), EBADF);
+    let registry = poll.registry();
+    assert_eq!(os_code(registry.register(&source, 1, EPOLLIN)), EBADF);
+    assert_eq!(os_code(registry.reregister(&source, 1, EPOLLIN)), EBADF);
+    assert_eq!(os_code(registry.deregister(&source)), EBADF);
+}
+
+#[test]
+fn a_descriptor_that_was_opened_with_o_path_is_ebadf() {
+    const O_PATH: i32 = 0o10000000;
+    const SUPPORTS_EPOLL: &str = "/proc/self/mounts";
+    let mut options = File::options();
+    let file = options.read(true).open(SUPPORTS_EPOLL).unwrap();
+    queue_with(&file, EPOLLIN);
+    let path = options.custom_flags(O_PATH).open(SUPPORTS_EPOLL).unwrap();
+    assert_ebadf(path.as_fd());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::ffi::{EFD_CLOEXEC, EFD_NONBLOCK, EPOLLERR, EPOLLIN, EPOLLPRI, eventfd
 use crate::{Interest, Poll};
 use std::ffi::{CString, c_int, c_long};
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::{env, process, ptr, thread};
@@ -39,12 +39,34 @@ fn sources_of_different_types_can_be_registered_through_one_reference_type() {
     }
 }
 
+/// Returns a regular file whose file system is known: in the directory of temporary files it can be
+/// on FUSE, which epoll accepts.
+fn file_on_tmpfs() -> Option<File> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    if !mounts.contains(" /dev/shm tmpfs ") {
+        return None;
+    }
+    let path = format!("/dev/shm/epollet-{}", process::id());
+    let file = File::create_new(&path).ok()?;
+    fs::remove_file(path).unwrap();
+    Some(file)
+}
+
 #[test]
-fn a_regular_file_a_directory_and_dev_null_are_eperm() {
-    let opened = ["/", "/dev/null"].map(|path| File::open(path).unwrap());
-    let [directory, null] = opened;
+fn a_memfd_a_file_on_tmpfs_a_directory_and_dev_null_are_eperm() {
+    let mut files = vec![memory_file()];
+    files.extend(["/", "/dev/null"].map(|path| File::open(path).unwrap()));
+    match file_on_tmpfs() {
+        Some(file) => files.push(file),
+        // Not with `eprintln!`, whose output a test that passes does not show.
+        None => writeln!(
+            io::stderr(),
+            "note: no tmpfs in /dev/shm, tried a memfd only"
+        )
+        .unwrap(),
+    }
     let poll = Poll::new().unwrap();
-    for file in [memory_file(), directory, null] {
+    for file in files {
         let registry = poll.registry();
         assert_eq!(os_code(registry.register(&file, 1, EPOLLIN)), EPERM);
         assert_eq!(os_code(registry.reregister(&file, 1, EPOLLIN)), EPERM);

@@ -68,9 +68,9 @@ fn closing_a_source_does_not_wake_a_sleeping_poll() {
     });
 }
 
-/// Unlike a close, a shutdown makes the source ready.
+/// Unlike a close, a shutdown makes the source ready, and it stays so while it is open.
 #[test]
-fn shutting_a_source_down_wakes_a_sleeping_poll() {
+fn shutting_down_a_source_that_stays_open_wakes_a_sleeping_poll() {
     let (ours, _theirs) = tcp_pair();
     let mut poll = queue_with(&ours, Interest::READABLE);
     thread::scope(|scope| {
@@ -79,6 +79,22 @@ fn shutting_a_source_down_wakes_a_sleeping_poll() {
         let event = sleeper.join().unwrap()[0];
         assert_eq!(event.bits(), EPOLLIN | EPOLLRDHUP);
     });
+    drop(ours); // not before the event
+}
+
+/// So a poll that sleeps has nothing to report if it wakes up after the drop.
+#[test]
+fn dropping_a_source_right_after_its_shutdown_leaves_nothing_to_report() {
+    let (tcp, _theirs) = tcp_pair();
+    let mut poll = queue_with(&tcp, Interest::READABLE);
+    tcp.shutdown(Shutdown::Both).unwrap();
+    drop(tcp);
+    assert_eq!(ready_bits(&mut poll), 0);
+    let (unix, _theirs) = unix_pair();
+    let mut poll = queue_with(&unix, Interest::READABLE);
+    unix.shutdown(Shutdown::Both).unwrap();
+    drop(unix);
+    assert_eq!(ready_bits(&mut poll), 0);
 }
 
 /// 8 threads, each with tokens of its own, change the interest list through one `&Registry`. The

@@ -50,6 +50,13 @@ pub mod c {
         pub fn fcntl(fd: c_int, command: c_int, ...) -> c_int;
         pub fn fork() -> c_int;
         pub fn getrlimit(resource: c_int, limit: *mut c_ulong) -> c_int;
+        pub fn getsockopt(
+            fd: c_int,
+            level: c_int,
+            name: c_int,
+            value: *mut c_void,
+            len: *mut c_uint,
+        ) -> c_int;
         pub fn inotify_add_watch(fd: c_int, path: *const c_char, mask: u32) -> c_int;
         pub fn inotify_init1(flags: c_int) -> c_int;
         pub fn kill(pid: c_int, signal: c_int) -> c_int;
