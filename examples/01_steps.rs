@@ -5,8 +5,7 @@
 //! ```
 //!
 //! Read each step beside the one before it: which lines are new, and which numbers have changed?
-//! `calls` are the system calls that get the answers, counted where this file makes them. (Those
-//! that send the requests are the same in each step.) `sleeps` are voluntary context switches. How
+//! `calls` are the system calls after the request is sent, counted where this file makes them. `sleeps` are voluntary context switches. How
 //! the rest is measured is in `steps/cost.rs`.
 //!
 //! The first lesson. Book: chapter 4, "Design and introduction to epoll". Besides the two files it
@@ -158,7 +157,7 @@ fn async_fn(peer: SocketAddr, count: usize) -> io::Result<Vec<Request>> {
             let Some(task) = &mut tasks[token] else {
                 continue;
             };
-            let mut context = Context::from_waker(Waker::noop()); // The token does its work.
+            let mut context = Context::from_waker(Waker::noop()); // Tokens replace wakers here.
             if let State::Ready(request) = task.as_mut().poll(&mut context) {
                 requests.push(request?);
                 tasks[token] = None;

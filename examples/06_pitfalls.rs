@@ -40,9 +40,9 @@ fn main() -> io::Result<()> {
     } else {
         let harmless = harmless.join(", ");
         say(format!(
-            "Takeaway: mistakes that do no harm here: {harmless}. That is luck, unless you have"
+            "Takeaway: these mistakes did no harm in this run: {harmless}. That is luck, unless"
         ));
-        say("corrected them.");
+        say("you have corrected them.");
     }
     Ok(())
 }

@@ -6,8 +6,8 @@
 //!
 //! You see how a connect ends, over IPv4 and IPv6: it succeeds (`EPOLLOUT`), it is refused
 //! (`EPOLLERR` and `EPOLLHUP` as well), or nothing happens and the deadline ends it. Then all kinds
-//! are started at the same time, as a client does with the addresses of a name. To look up a name
-//! blocks, too; the lesson `14_workers` lets a thread do it.
+//! are started at the same time, as a client does with the addresses of a name. A name lookup
+//! blocks too; in `14_workers` a thread does it.
 //!
 //! Comes after `06_pitfalls`. Book: chapter 4, "The main program", and the older book's exercise to
 //! create the socket yourself, so that connect does not block. Exercise that follows:

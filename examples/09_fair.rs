@@ -7,8 +7,8 @@
 //! You see two loops with the same two edge-triggered sources. The first drains each source when it
 //! is reported. While the flood lasts, that drain does not end, and the quiet source starves. The
 //! second gives each source a budget of reads, keeps a list of the sources that are not drained
-//! yet, and does not sleep while there are any. Each bar is a message to the quiet source: for how
-//! many reads of the flood it waited from its write until the loop read it.
+//! yet, and does not sleep while there are any. Each bar is a message to the quiet source: how many
+//! reads of the flood happened before it was read.
 //!
 //! Comes after `08_chat`. Book: chapter 4, "The main program". Exercises that follow: 07_flood,
 //! 08_left_behind (`cargo run -q --example exercises 07`).

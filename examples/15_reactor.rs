@@ -11,8 +11,8 @@
 //! Comes after `14_workers`. Book: the older book's `Reactor`, `Registrator` and `close_loop`, and
 //! two of its exercises: a registrator that several threads can use, and stopping the poll thread
 //! from outside. Chapters 8 to 10 of the newer book have the same two parts: the thread in `react`
-//! is the reactor, and the loop in `main` is the executor. Between them it has wakers instead of
-//! tokens: see the next lesson.
+//! is the reactor, and the loop in `main` is the executor. The book puts wakers between
+//! them instead of tokens: see the next lesson.
 //!
 //! Besides the two files it needs the delay server.
 //!

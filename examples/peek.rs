@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Shows each epoll descriptor of the process, and below it its registrations: the number of the
-//! descriptor, the interest, the token, and what kind of file it is. Without a PID the lesson makes
+//! descriptor, the interest, the token, and what kind of file it is. Without a PID it makes
 //! a queue of its own and shows that.
 //!
 //! The kernel shows this in `/proc/PID/fdinfo/FD`, one line per registration. The line also has the

@@ -1,4 +1,4 @@
-//! Slow threads: a race that is lost once in a thousand times is lost each time.
+//! Slow threads: they make a rare race happen every time.
 //!
 //! `ptrace(2)` stops a thread before and after each system call. It goes on when the program's first
 //! thread, the event loop, sleeps. So if a thread wakes the loop too early, the loop looks too early.

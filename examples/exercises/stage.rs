@@ -1,6 +1,6 @@
 //! The learner's program on stage: watched, stopped for a moment, ended.
 //!
-//! Every wait has two ends: what the program should do, or a symptom.
+//! A wait ends with success or with a symptom.
 
 use crate::look::{self, Thread};
 use crate::watch::{SPIN_SLEEPS, Watch, pause_after};

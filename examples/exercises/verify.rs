@@ -149,7 +149,7 @@ fn wrong_change(exercise: &Exercise, part: &str) -> io::Error {
     io::Error::other(text)
 }
 
-/// Makes changes: lines with `-` have to occur once, and those with `+` that follow replace them.
+/// Replaces the lines with `-`, which must occur exactly once, with the lines with `+` after them.
 fn change(text: &str, lines: &str) -> Option<String> {
     let mut text = text.to_owned();
     let (mut old, mut new) = (String::new(), String::new());

@@ -242,7 +242,7 @@ impl Bench {
         let call = format!("epoll_ctl({epfd}, EPOLL_CTL_{name}, {}, {text})", key.fd);
         step.calls = vec![call + &returned(result.as_ref().map(|()| 0))];
 
-        // The kernel refuses a circle of queues. The model knows none.
+        // The kernel refuses a cycle of queues. The model does not check for one.
         let refused = self.is_itself(key) || name == "ADD" && self.is_circle(key);
         let kernel = kind_of(&result);
         let model = match (refused, event) {

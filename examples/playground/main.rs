@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         }
         [address] if is_address(address) => address,
         _ => {
-            eprintln!("playground: one argument is possible, ADDRESS:PORT. See --help.");
+            eprintln!("playground: expected at most one argument, ADDRESS:PORT. See --help.");
             return ExitCode::from(2);
         }
     };

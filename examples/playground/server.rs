@@ -59,8 +59,8 @@ enum State {
     Receive,
     /// Sends the answer.
     Send,
-    /// Waits until the client closes. To close first, with unread input, would reset the
-    /// connection, and the answer might be lost.
+    /// Waits until the client closes. Closing first, with unread input, would reset
+    /// the connection, and the answer might be lost.
     Close,
     /// Receives events.
     Visit(String, Box<Visitor>),

@@ -20,7 +20,7 @@ struct Playing {
     answered: bool,
     /// The visitor has done something else.
     changed: bool,
-    /// And that before the poll, so the prepared answer may be wrong.
+    /// Something else was done before the poll, so the prepared answer may be wrong.
     unanswerable: bool,
 }
 

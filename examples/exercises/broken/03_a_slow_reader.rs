@@ -1,12 +1,13 @@
 //! Exercise 03, after the lesson 05_echo_server.
 //!
 //! A client that sends a line gets 8,000,000 bytes. Then the connection stays open, and it can ask
-//! again. A client that reads slowly makes nobody wait, and while no client is ready, the server
+//! again. A slow reader must not delay the others, and while no client is ready, the server
 //! sleeps.
 //!
 //! A client gets the beginning of the answer only.
 //!
-//! Change whatever you like, except what it prints and sends. By hand:
+//! Change whatever you like, except what it prints and sends. It is one thread, which sleeps in `poll`
+//! and nowhere else. By hand:
 //! `cargo run --bin 03_a_slow_reader`, then `nc 127.0.0.1 PORT | wc -c`.
 
 use epollet::{Events, Interest, Poll, Registry, Token};

@@ -3,7 +3,8 @@
 //! This client asks for three answers at once, on three connections. Each answer ends with end of
 //! file. When it has all three, it prints how many bytes they have together.
 //!
-//! If the server resets a connection after the answer, it ends before it has the third answer.
+//! If the server resets a connection after the answer, this client ends before it has the third
+//! answer.
 //!
 //! Change whatever you like, but it should not spin. By hand:
 //! `cargo run --bin 04_counted_twice HOST:PORT`.

@@ -6,7 +6,8 @@
 //!
 //! If one client sends a flood, the others get no answer until it has ended.
 //!
-//! Change whatever you like, except what it prints and sends. By hand: `cargo run --bin 07_flood`,
+//! Change whatever you like, except what it prints and sends. It is one thread, which sleeps in `poll`
+//! and nowhere else. By hand: `cargo run --bin 07_flood`,
 //! `nc 127.0.0.1 PORT </dev/zero`, and in another terminal `nc 127.0.0.1 PORT`.
 
 use epollet::{Events, Interest, Poll, Token};

@@ -2,8 +2,8 @@
 //! Hint: How many bytes does `write` take? It says so. Print it.
 //! Hint: A write into a full buffer fails with `WouldBlock`, and one into a buffer that is nearly
 //!   full takes what fits. The program has to keep the rest, for each client.
-//! Hint: The event that says that there is room again is `WRITABLE`. Who asks for it while nothing
-//!   is pending is woken up all the time, because a socket is nearly always writable.
+//! Hint: The event that says that there is room again is `WRITABLE`. If you ask for it while
+//!   nothing is pending, every poll reports it, because a socket is nearly always writable.
 //! Learned: A write can be short. Keep the rest, and ask for `WRITABLE` only while there is one.
 
 use epollet::{Events, Interest, Poll, Registry, Token};

@@ -1,5 +1,5 @@
 //! Symptom: ENDS
-//! Hint: Print each event. Of which stream is the one that is counted and should not be?
+//! Hint: Print each event. Which event is counted by mistake, and for which stream?
 //! Hint: A stream that has been read to end of file can still be reported: here, because the server
 //!   resets the connection afterwards. A read then returns 0 again.
 //! Hint: Remember which streams are finished and skip their events, or drop a stream when it is

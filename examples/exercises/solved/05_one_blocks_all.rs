@@ -3,7 +3,7 @@
 //!   its sockets may make it sleep elsewhere?
 //! Hint: A stream from `accept` is blocking, even if the listener is not.
 //! Hint: On a non-blocking stream, a read with nothing to read returns the error `WouldBlock`.
-//!   That is not a failure, and not a reason to try at once: go back to `poll`, and keep the half
+//!   That is not a failure, and not a reason to retry at once: go back to `poll`, and keep the half
 //!   line.
 //! Learned: Make each accepted stream non-blocking, and keep what has arrived until it is complete.
 

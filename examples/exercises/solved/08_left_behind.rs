@@ -1,6 +1,6 @@
 //! Symptom: HANGS
 //! Hint: How many connections can one event of the listener stand for?
-//! Hint: What is true for reading is true for `accept`: after an edge, who takes the rest?
+//! Hint: Draining applies to `accept` too. Who accepts the rest?
 //! Hint: Accept in a loop until `WouldBlock`.
 //! Learned: Drain a listener, too: accept until `WouldBlock`.
 
