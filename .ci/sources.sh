@@ -1,5 +1,11 @@
 # Sourced by .ci/run: the files, the package, a copy of the two files.
 
+# The exercises are no part of the package's targets.
+format() {
+    cargo fmt --check
+    rustfmt --check --edition 2024 examples/exercises/{broken,solved}/*.rs
+}
+
 clippy() {
     cargo clippy --all-targets -- -D warnings
     cd examples/benchmarks
