@@ -70,6 +70,7 @@ impl Server {
                             _ => self.stop("SIGTERM")?,
                         }
                     }
+                    // What `Stdin` buffers of more lines does not matter: one line is enough.
                     INPUT => match io::stdin().read(&mut [0; 1024])? {
                         0 => self.poll.registry().deregister(&io::stdin())?, // no one types
                         _ => self.stop("a line")?,

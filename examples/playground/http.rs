@@ -11,6 +11,8 @@ pub struct Request {
     pub path: String,
     host: Option<String>,
     origin: Option<String>,
+    /// `Sec-Fetch-Site`: where the page is that sends the request.
+    site: Option<String>,
     pub body: String,
 }
 
@@ -50,6 +52,7 @@ impl Request {
             path: path.into(),
             host: None,
             origin: None,
+            site: None,
             body: String::new(),
         };
         let mut length = None;
@@ -58,6 +61,7 @@ impl Request {
             let field = match name.to_ascii_lowercase().as_str() {
                 "host" => &mut request.host,
                 "origin" => &mut request.origin,
+                "sec-fetch-site" => &mut request.site,
                 "content-length" => &mut length,
                 "transfer-encoding" => {
                     return Err(refuse(
@@ -106,9 +110,11 @@ impl Request {
         let Some(host) = self.host.as_ref().filter(|host| hosts.contains(host)) else {
             return false;
         };
-        self.origin
-            .as_ref()
-            .is_none_or(|origin| *origin == format!("http://{host}"))
+        let own = format!("http://{host}");
+        let is_own_page = self.origin.as_ref().is_none_or(|origin| *origin == own)
+            && self.site.as_ref().is_none_or(|site| site == "same-origin");
+        // A link of another site may lead to the page, and an `<img>` has no `Origin`.
+        is_own_page || (self.path == "/" && self.origin.is_none())
     }
 }
 

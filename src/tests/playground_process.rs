@@ -154,6 +154,8 @@ fn a_page_of_another_site_cannot_use_the_server() {
     let port = address.rsplit(':').next().unwrap();
     let localhost = format!("GET / HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n");
     assert!(server.ask(&localhost).starts_with("HTTP/1.1 200 "));
+    let link = own("Sec-Fetch-Site: cross-site\r\n");
+    assert!(server.ask(&link).starts_with("HTTP/1.1 200 "));
     let own_origin = own(&format!("Origin: http://{address}\r\n"));
     assert!(server.ask(&own_origin).starts_with("HTTP/1.1 200 "));
     for request in [
@@ -165,6 +167,7 @@ fn a_page_of_another_site_cannot_use_the_server() {
         "GET / HTTP/1.1\r\nHost: example.org\r\n\r\n".into(),
         format!("GET / HTTP/1.1\r\nHost: example.org:{port}\r\n\r\n"),
         own("Origin: http://example.org\r\n").replace("GET / ", "GET /events "),
+        own("Sec-Fetch-Site: cross-site\r\n").replace("GET / ", "GET /events "),
         own("Origin: http://example.org\r\n").replace("GET / ", "POST /bench/0 "),
     ] {
         let answer = server.ask(&request);

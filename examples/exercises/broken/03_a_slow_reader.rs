@@ -10,7 +10,7 @@
 //! and nowhere else. By hand:
 //! `cargo run --bin 03_a_slow_reader`, then `nc 127.0.0.1 PORT | wc -c`.
 
-use epollet::{Events, Interest, Poll, Registry, Token};
+use epollet::{Events, Interest, Poll, Token};
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Result, Write};
 use std::net::{TcpListener, TcpStream};
@@ -35,7 +35,7 @@ impl Client {
 }
 
 /// Handles an event of a client. Returns false when the client is finished.
-fn handle(client: &mut Client, _token: Token, _registry: &Registry) -> Result<bool> {
+fn handle(client: &mut Client) -> Result<bool> {
     match client.answer() {
         Ok(is_open) => Ok(is_open),
         Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(true),
@@ -65,7 +65,7 @@ fn main() -> Result<()> {
                 clients.insert(next_token, Client { stream });
                 next_token += 1;
             } else if let Some(client) = clients.get_mut(&event.token()) {
-                if !handle(client, event.token(), poll.registry())? {
+                if !handle(client)? {
                     clients.remove(&event.token());
                 }
             }
