@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Read each step beside the one before it: which lines are new, and which numbers have changed?
-//! `calls` are the system calls after the request is sent, counted where this file makes them. `sleeps` are voluntary context switches. How
-//! the rest is measured is in `steps/cost.rs`.
+//! `calls` are the system calls after the request is sent, counted where this file makes them.
+//! `sleeps` are voluntary context switches. `steps/cost.rs` shows how the rest is measured.
 //!
 //! The first lesson. Book: chapter 4, "Design and introduction to epoll". Besides the two files it
 //! needs `examples/steps` and the delay server.

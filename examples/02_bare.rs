@@ -13,7 +13,7 @@
 //! Change next (the answers are at the end of the file):
 //! 1. Run `strace -e trace=/epoll target/debug/examples/02_bare`. Which calls do you see twice?
 //! 2. Pass `ours.as_raw_fd() + 100` to `epoll_ctl`. Then remove the check of its result, too.
-//! 3. Remove the line with `OwnedFd`. How many descriptors does a program lose that way?
+//! 3. Remove the line with `OwnedFd`. How many descriptors does a program leak that way?
 
 // The two files as modules, as in your own program.
 #[path = "../src/ffi.rs"]

@@ -4,10 +4,10 @@
 //! cargo run --example 04_lists
 //! ```
 //!
-//! The kernel shows its interest list in `/proc/self/fdinfo`, but not its ready list. That comes
-//! from `examples/model`, an executable model of epoll, which gets the same calls. After each call
-//! the lesson checks that the kernel and the model have the same interest list and return the same
-//! events.
+//! The kernel shows its interest list in `/proc/self/fdinfo`, but not its ready list. The ready
+//! list comes from `examples/model`, an executable model of epoll, which gets the same calls. After
+//! each call the lesson checks that the kernel and the model have the same interest list and return
+//! the same events.
 //!
 //! Comes after `03_triggers`. Book: chapter 4, "The Poll module". Besides the two files it
 //! needs `examples/model`.

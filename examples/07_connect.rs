@@ -4,9 +4,9 @@
 //! cargo run --example 07_connect
 //! ```
 //!
-//! You see how a connect ends, over IPv4 and IPv6: it succeeds (`EPOLLOUT`), it is refused
-//! (`EPOLLERR` and `EPOLLHUP` as well), or nothing happens and the deadline ends it. Then all kinds
-//! are started at the same time, as a client does with the addresses of a name. A name lookup
+//! You see how a connect ends, over IPv4 and IPv6: it succeeds (`EPOLLOUT`), it is refused (also
+//! `EPOLLERR` and `EPOLLHUP`), or nothing happens and the deadline ends it. Then connects of all
+//! kinds are started at the same time, as a client does with the addresses of a name. A name lookup
 //! blocks too; in `14_workers` a thread does it.
 //!
 //! Comes after `06_pitfalls`. Book: chapter 4, "The main program", and the older book's exercise to
@@ -15,7 +15,7 @@
 //!
 //! Change next (the answers are at the end of the file):
 //! 1. Leave `connect` out: `let result = 0;`. What does a socket report that has done nothing yet?
-//! 2. Return the stream without a look at `take_error`.
+//! 2. Return the stream without checking `take_error`.
 
 use epollet::{Events, Interest, Poll};
 use std::collections::HashMap;

@@ -13,7 +13,7 @@
 //! 06_wrong_client (`cargo run -q --example exercises 06`).
 //!
 //! Change next (the answers are at the end of the file):
-//! 1. Let the limit be 1 GiB. How much does the server keep for client 3? (The demonstration ends
+//! 1. Set the limit to 1 GiB. How much does the server keep for client 3? (The demonstration ends
 //!    after 2,000 lines.)
 //! 2. Keep client 3, but leave out each line that its queue has no room for.
 

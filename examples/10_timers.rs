@@ -1,5 +1,5 @@
-//! Many timers in one loop: a heap of deadlines; `poll` waits until the earliest.
-//! Then the same with a timerfd, which is finer.
+//! Many timers in one loop: a heap holds the deadlines, and `poll` waits until the earliest. Then
+//! the same with a timerfd, which has a finer resolution.
 //!
 //! ```sh
 //! cargo run --example 10_timers

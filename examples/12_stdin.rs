@@ -7,16 +7,16 @@
 //! cargo run --example 12_stdin -- - <Cargo.toml  # a regular file
 //! ```
 //!
-//! You see two loops get the same input: three lines at once, after 0.3 s half a line, and 0.3 s
-//! later its rest. The loop with `BufReader` sleeps although lines have arrived, and blocks in the
-//! middle of a line. The loop that reads into its own buffer does neither. Last, `register` refuses
-//! `/dev/null`, as it refuses a file on disk, and the loop reads it directly.
+//! You see two loops get the same input: three lines at once, half a line after 0.3 s, and the rest
+//! of that line 0.3 s later. The loop with `BufReader` sleeps although lines have arrived, and
+//! blocks in the middle of a line. The loop that reads into its own buffer does neither. Last,
+//! `register` refuses `/dev/null`, as it refuses a file on disk, and the loop reads it directly.
 //!
 //! Comes after `11_any_fd`. Book: chapter 4, "The main program".
 //!
 //! Change next (the answers are at the end of the file):
 //! 1. In `with_buf_reader`, repeat `read_line` while `reader.buffer().contains(&b'\n')`.
-//! 2. Make `buffer` 4 bytes long. Is something lost?
+//! 2. Make `buffer` 4 bytes long. Is anything lost?
 
 use epollet::{Events, Interest, Poll};
 use std::fmt::Display;

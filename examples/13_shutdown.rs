@@ -4,8 +4,8 @@
 //! cargo run --example 13_shutdown
 //! ```
 //!
-//! The server blocks the signals and reads them from a `signalfd`, so that a signal is an event like
-//! any other. When it has to stop, it accepts no one any more, lets its clients finish until a
+//! The server blocks the signals and reads them from a `signalfd`, so that a signal is an event
+//! like any other. When it has to end, it stops accepting, lets its clients finish until a
 //! deadline, and closes the rest. A client that is idle has a deadline of its own. You see four
 //! clients, a child process, and SIGTERM after 0.3 s.
 //!

@@ -9,8 +9,8 @@
 //! wakes between two polls coalesce into one event, so an event stands for any number of results.
 //! Last, the wrong order leaves a result behind.
 //!
-//! Comes after `13_shutdown`. Book: chapter 4, "The Poll module"; and the older book's question how
-//! a DNS lookup is done. Exercise that follows: 10_wake_then_send
+//! Comes after `13_shutdown`. Book: chapter 4, "The Poll module"; and the older book's question of
+//! how a DNS lookup is done. Exercise that follows: 10_wake_then_send
 //! (`cargo run -q --example exercises 10`). Needs only `ffi.rs` and `poll.rs`.
 //!
 //! Change next (the answers are at the end of the file):

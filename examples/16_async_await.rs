@@ -20,7 +20,7 @@
 //! | executor | `run` |
 //! | waker | `PutOnList`: puts a task back on the executor's list |
 //!
-//! (`epollet::Waker` is another thing: it ends the sleep of a poll.)
+//! (`epollet::Waker` is something different: it ends the sleep of a poll.)
 //!
 //! Exercise that follows: 11_your_own_poll (`cargo run -q --example exercises 11`). Besides the two
 //! files this lesson needs the delay server.

@@ -4,7 +4,7 @@
 //! cargo run --example 17_two_backends
 //! ```
 //!
-//! You see the token that each poll returns, or `-`. Below each difference: what mio does on
+//! You see the token that each poll returns, or `-`. Below each difference you see what mio does on
 //! systems where it uses `poll(2)` (its files are in `src/sys/unix`), and what other systems do.
 //! Then the time of one wait.
 //!

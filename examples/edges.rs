@@ -6,12 +6,12 @@
 //!
 //! You see a table. Each row is a source that is registered once, readable, writable and
 //! edge-triggered. Each column is one thing that happens to it, from left to right, and the cell is
-//! what the next poll reports: `-` is no edge, and a blank cell is something that is not tried with
-//! this kind, usually because it cannot happen. "We read" reads a part of the input, but all of it
-//! from an eventfd or a timerfd. A nested queue is read by polling it.
+//! what the next poll reports: `-` means no edge, and a blank cell means that this is not tried
+//! with this kind of source, usually because it cannot happen. "We read" reads a part of the input,
+//! but all of it from an eventfd or a timerfd. A nested queue is read by polling it.
 //!
-//! A tool, not a part of the path. Run it after `04_lists`. The guide's page `edges` has the same
-//! table as a reference.
+//! A tool, not a part of the path. Run it after `04_lists`. The guide's page `edges` has such a
+//! table as a reference, with somewhat different columns.
 //!
 //! Change next (the answers are at the end of the file):
 //! 1. Register without `WRITABLE`. Which edges disappear?

@@ -6,8 +6,8 @@
 //!
 //! You see three ways to share a port. Each digit is the thread that accepted a connection, in the
 //! order in which the clients connected. "Sleeps" counts how often the four threads went to sleep.
-//! With a shared listener each connection wakes all four (the thundering herd). If nothing is
-//! left to accept by then, the kernel puts a thread back to sleep; "in vain" counts the events
+//! With a shared listener each connection wakes all four (the thundering herd). If nothing is left
+//! to accept when a thread wakes up, the kernel puts it back to sleep; "in vain" counts the events
 //! after which `accept` returned `WouldBlock`.
 //!
 //! A tool, not a part of the path. Run it after `14_workers`.

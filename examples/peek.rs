@@ -6,17 +6,18 @@
 //! ```
 //!
 //! Shows each epoll descriptor of the process, and below it its registrations: the number of the
-//! descriptor, the interest, the token, and what kind of file it is. Without a PID it makes
+//! descriptor, the interest, the token, and what kind of file it is. Without a PID, the tool makes
 //! a queue of its own and shows that.
 //!
 //! The kernel shows this in `/proc/PID/fdinfo/FD`, one line per registration. The line also has the
 //! inode of the file. If that is no longer the inode of the descriptor, the registration has
 //! outlived its descriptor, because a duplicate keeps the file open; or another process has made
 //! it, through a queue that both share. Most files that exist only in the kernel, such as eventfds
-//! and timerfds, share one inode, so this cannot be detected if another of them now has the number.
+//! and timerfds, share one inode, so this cannot be detected if another such file now has the
+//! descriptor's number.
 //!
 //! Looking is not free: the kernel holds the queue's lock while it writes the list. With thousands
-//! of registrations, a `register` at that moment waits some milliseconds.
+//! of registrations, a `register` at that moment waits for several milliseconds.
 //!
 //! A tool, not a part of the path. Run it after `05_echo_server`.
 //!

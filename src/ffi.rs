@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT. This file is part of epollet 0.1.
 
-//! File 1: the raw bindings. The functions, constants and the struct of epoll, under the names that
-//! they have in the manual pages.
+//! File 1: the raw bindings. The functions and constants of epoll have their names from the manual
+//! pages; `struct epoll_event` is [`Event`].
 //!
 //! Copy this file together with `poll.rs`; the two need nothing else.
 
@@ -27,7 +27,7 @@ unsafe extern "C" {
 /// [`epoll_event(3type)`]: https://man7.org/linux/man-pages/man3/epoll_event.3type.html
 #[derive(Clone, Copy)]
 #[repr(C)]
-#[cfg_attr(target_arch = "x86_64", repr(packed))] // as in the kernel: packed there alone
+#[cfg_attr(target_arch = "x86_64", repr(packed))] // packed only there, as in the kernel
 pub struct Event {
     pub(crate) events: u32,
     pub(crate) data: u64, // 64 bits on every machine
@@ -44,9 +44,9 @@ impl Event {
         self.events
     }
 
-    /// Returns true for `EPOLLIN` or `EPOLLPRI`: usually, there is something to read. (`EPOLLPRI`
-    /// alone: nothing for an ordinary read.) End of file on an empty pipe sets neither; see
-    /// [`is_read_closed`](Event::is_read_closed).
+    /// Returns true for `EPOLLIN` or `EPOLLPRI`: usually, there is something to read. (With
+    /// `EPOLLPRI` alone, there is nothing for an ordinary read.) End of file on an empty pipe sets
+    /// neither; see [`is_read_closed`](Event::is_read_closed).
     pub fn is_readable(&self) -> bool {
         self.has(EPOLLIN | EPOLLPRI)
     }
@@ -63,9 +63,9 @@ impl Event {
         self.has(EPOLLPRI)
     }
 
-    /// Returns true for `EPOLLERR`: usually, an error is pending. On a socket, the first of
-    /// `take_error`, a write or a read returns and clears it. (A read of a stream returns the unread
-    /// data before.)
+    /// Returns true for `EPOLLERR`: usually, an error is pending. On a socket, the first
+    /// `take_error`, write or read returns and clears it. (On a stream, reads return the unread
+    /// data first.)
     pub fn is_error(&self) -> bool {
         self.has(EPOLLERR)
     }
@@ -104,18 +104,18 @@ pub const EPOLLPRI: u32 = 0x2;
 pub const EPOLLOUT: u32 = 0x4;
 /// Error: usually an error is pending. The kernel adds it to every interest.
 pub const EPOLLERR: u32 = 0x8;
-/// Hang-up: both directions of a stream are shut down, or the last writer of a pipe or the other end
-/// of a terminal is closed. The kernel adds it to every interest.
+/// Hang-up: both directions of a stream are shut down, or the last write end of a pipe or the other
+/// end of a terminal is closed. The kernel adds it to every interest.
 pub const EPOLLHUP: u32 = 0x10;
 /// The peer has shut down its sending side. There may still be data to read.
 pub const EPOLLRDHUP: u32 = 0x2000;
 
 // epoll_ctl(2): how to report it
-/// Of several queues that share this source, wake at least one instead of all.
+/// If several queues share this source, wake at least one of them instead of all.
 pub const EPOLLEXCLUSIVE: u32 = 1 << 28;
 /// One-shot: report once, then disable the registration until `EPOLL_CTL_MOD`.
 pub const EPOLLONESHOT: u32 = 1 << 30;
-/// Edge-triggered: report after a change, instead of as long as the source is ready.
+/// Edge-triggered: report after a change, instead of for as long as the source is ready.
 pub const EPOLLET: u32 = 1 << 31;
 
 // eventfd(2): flags

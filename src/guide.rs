@@ -1,8 +1,8 @@
-//! Pages about epoll: what people ask, the words, the rules, and what follows from them.
+//! Pages about epoll: what people ask, the terms, the rules, and what follows from the rules.
 //!
 //! There is no code in this module. Start with [`questions`] if something goes wrong, with
-//! [`glossary`] if a word is new. Most facts are shown by tests in `src/tests/`, which the pages
-//! name. A page says so where no test can show a fact.
+//! [`glossary`] if a term is new. Most facts are shown by tests in `src/tests/`; the pages name
+//! these tests. A page says so where no test can show a fact.
 //!
 //! | page | question |
 //! |---|---|
@@ -20,9 +20,9 @@
 //! | [`measured`] | What does it cost? |
 //! | [`promises`] | What can I rely on? |
 //!
-//! The pages are also readable where they are, in `src/guide/`. So each link in them has two
-//! targets: the one at the end of the page is for a web page of the repository. rustdoc takes the
-//! one in `rustdoc_links.txt`, because it comes first.
+//! The pages can also be read where they are, in `src/guide/`. So each link in them has two
+//! targets. The one at the end of the page is for the repository's web pages. rustdoc takes the one
+//! in `rustdoc_links.txt`, because it comes first.
 
 #[doc = include_str!("guide/rustdoc_links.txt")]
 #[doc = include_str!("guide/questions.md")]

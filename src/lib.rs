@@ -1,6 +1,6 @@
-//! **epollet** is an event queue on Linux's epoll with an API like [mio]'s, in two files that are
-//! meant to be read, run and copied. One thread waits for many sources at once, and the kernel
-//! reports which of them are ready:
+//! **epollet** is an event queue built on Linux's epoll, with an API like [mio]'s, in two files
+//! that are meant to be read, run and copied. One thread waits for many sources at once, and the
+//! kernel reports which of them are ready:
 //!
 //! ```
 //! use epollet::{Events, Interest, Poll};
@@ -24,7 +24,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! An edge-triggered source is drained: read until `WouldBlock`.
+//! Drain an edge-triggered source: read until `WouldBlock` or end of file.
 //!
 //! ```
 //! use epollet::{Events, Interest, Poll};
@@ -85,7 +85,7 @@
 //! `src/main.rs` is the program that `cargo run` starts, and `examples/` has the lessons.
 //! To build on this, copy `ffi.rs` and `poll.rs` into your `src` and write `mod ffi; mod poll;`.
 //!
-//! This is not for production: it supports only Linux and Android, and has no runtime and no
+//! This is not for production: it supports only Linux and Android, and it has no runtime and no
 //! `async`. For production, use [mio] or [tokio]. Once you know this crate, you can read their
 //! source.
 //!

@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_command_line();
     let mut server = Server::new(arguments.server);
     let result = run(&mut server, &arguments.delays);
-    // If the server has failed in this process, that is the reason for the rest.
+    // If the server in this process has failed, that explains why requests failed.
     report::exit_code(server.stop().and(result))
 }
 
@@ -40,8 +40,8 @@ fn run(server: &mut Server, delays: &[u64]) -> Result<bool> {
         report.begin(*delay);
         let mut stream = server.connect()?;
         stream.set_nonblocking(true)?;
-        // This does not block: the buffer of a new connection has room for far more. If it fails,
-        // the connection is broken, and the end of its answer comes too early.
+        // This does not block: the buffer of a new connection has room for far more. If the write
+        // fails, the connection is broken, and its answer ends too early.
         let _ = stream.write_all(&get_req(&format!("/{delay}/request-{i}"), &server.name));
         let interest = Interest::READABLE | Interest::EDGE;
         poll.registry().register(&stream, i, interest)?;

@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 
 /// An event queue: an epoll instance, see [`epoll(7)`].
 ///
-/// A source is level-triggered unless you add [`Interest::EDGE`]: a poll reports it if it is ready.
-/// An edge-triggered source is reported once if it is ready when you register it, and then only
-/// after a change.
+/// A source is level-triggered unless you add [`Interest::EDGE`]. A poll reports a level-triggered
+/// source if it is ready. An edge-triggered source is reported once if it is ready when you
+/// register it, and then only after a change.
 ///
 /// **Drain after an edge.** Read (or write, or accept) until `WouldBlock` or end of file. What you
 /// leave unread is not reported until something changes again.
@@ -28,9 +28,9 @@ use std::time::{Duration, Instant};
 /// readiness is a hint: another thread may have read first.
 ///
 /// **After end of file, drop the source**, or take `READABLE` out of its interest if there is still
-/// something to send. A level-triggered one is reported again and again. To notice the end, read if
-/// [`is_readable`](Event::is_readable), [`is_read_closed`](Event::is_read_closed) or
-/// [`is_error`](Event::is_error) is true: end of file on an empty pipe is not `is_readable`.
+/// something to send. Otherwise, a level-triggered source is reported again and again. To notice
+/// the end, read if [`is_readable`](Event::is_readable), [`is_read_closed`](Event::is_read_closed)
+/// or [`is_error`](Event::is_error) is true: end of file on an empty pipe is not `is_readable`.
 ///
 /// [`epoll(7)`]: https://man7.org/linux/man-pages/man7/epoll.7.html
 #[derive(Debug)]
@@ -63,8 +63,8 @@ impl Poll {
     /// `events` is cleared first. `Ok(())` without events means that the timeout elapsed. Events
     /// that do not fit come first in the next call.
     ///
-    /// A `timeout` of `None` waits indefinitely; zero returns at once. Others are rounded up to
-    /// milliseconds, so no timeout ends early (and the kernel may add 0.1 %). A call that a signal
+    /// A `timeout` of `None` waits indefinitely; zero returns at once. Other timeouts are rounded
+    /// up to milliseconds, so none ends early (and the kernel may add 0.1%). A call that a signal
     /// interrupts (`EINTR`) is retried with the remaining time.
     ///
     /// # Errors
@@ -102,13 +102,13 @@ impl Poll {
         }
     }
 
-    /// Calls `epoll_wait` once. -1 milliseconds mean no timeout.
+    /// Calls `epoll_wait` once. If `millis` is -1, there is no timeout.
     #[inline]
     fn wait(&mut self, events: &mut Events, millis: c_int) -> Result<()> {
         events.clear();
         let (epfd, buffer, capacity) = (self.as_raw_fd(), events.as_mut_ptr(), events.capacity());
-        // SAFETY: the kernel writes at most `capacity` events. (If that does not fit in an `int`,
-        // it sees a smaller number, or one that it rejects.)
+        // SAFETY: the kernel writes at most `capacity` events. (If `capacity` does not fit in an
+        // `int`, the kernel sees a smaller number, or one that it rejects.)
         let result = unsafe { ffi::epoll_wait(epfd, buffer, capacity as c_int, millis) };
         let count = check(result).map_err(explain_no_room)?;
         // SAFETY: the kernel has written `count` events.
@@ -133,15 +133,15 @@ pub struct Registry(OwnedFd);
 impl Registry {
     /// Adds `source` to the interest list with [`epoll_ctl(2)`]. Its events carry `token`.
     ///
-    /// If the source is ready already, the current or next poll reports it. The kernel adds
-    /// `EPOLLERR` and `EPOLLHUP` to every interest.
+    /// If the source is already ready, the current poll reports it, or the next one if none is
+    /// running. The kernel adds `EPOLLERR` and `EPOLLHUP` to every interest.
     ///
     /// # Errors
     ///
-    /// `EEXIST` (`AlreadyExists`): `source` is registered; use [`reregister`](Registry::reregister).
-    /// `EPERM` (`PermissionDenied`): it does not support epoll. `ENOSPC` (`StorageFull`):
-    /// `/proc/sys/fs/epoll/max_user_watches` is reached. The page `errors` of epollet's guide has
-    /// the others.
+    /// `EEXIST` (`AlreadyExists`): `source` is already registered; use
+    /// [`reregister`](Registry::reregister). `EPERM` (`PermissionDenied`): it does not support
+    /// epoll. `ENOSPC` (`StorageFull`): `/proc/sys/fs/epoll/max_user_watches` is reached. The page
+    /// `errors` of epollet's guide has the others.
     ///
     /// [`epoll_ctl(2)`]: https://man7.org/linux/man-pages/man2/epoll_ctl.2.html
     pub fn register(
@@ -155,8 +155,9 @@ impl Registry {
 
     /// Replaces the token and the interest of a registered `source`.
     ///
-    /// If the source is ready, the current or next poll reports it, even if it is edge-triggered
-    /// and was reported before. After a one-shot report, this enables the registration again.
+    /// If the source is ready, the current poll reports it, or the next one if none is running,
+    /// even if it is edge-triggered and was reported before. After a one-shot report, this enables
+    /// the registration again.
     ///
     /// # Errors
     ///
@@ -170,8 +171,8 @@ impl Registry {
         self.epoll_ctl(ffi::EPOLL_CTL_MOD, source.as_fd(), token, interest.into())
     }
 
-    /// Removes `source` from the interest list. Events that an earlier poll returned, or that a poll
-    /// in another thread is about to return, can still come.
+    /// Removes `source` from the interest list. Events that an earlier poll returned, or that a
+    /// poll in another thread is about to return, can still arrive.
     ///
     /// # Errors
     ///
@@ -214,7 +215,8 @@ pub type Token = usize;
 /// returns: `Events::with_capacity(64)`.
 pub type Events = Vec<Event>;
 
-/// What to report about a source, and how: combined with `|`. Raw `EPOLL*` bits convert into it.
+/// What to report about a source, and how. Combine interests with `|`. Raw `EPOLL*` bits convert
+/// into an `Interest`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Interest(u32);
 
@@ -319,8 +321,8 @@ fn explain_no_room(error: io::Error) -> io::Error {
     }
 }
 
-/// Rounds up to the unit of `epoll_wait`. Rounded down, 0.4 ms would become 0, and a loop that
-/// polls until a deadline would spin.
+/// Rounds up to milliseconds, the unit of `epoll_wait`. Rounded down, 0.4 ms would become 0, and a
+/// loop that polls until a deadline would spin.
 fn round_up_to_millis(timeout: Duration) -> c_int {
     let nanos = timeout.subsec_nanos() + 999_999; // so that the division rounds up
     let millis = timeout.as_secs().saturating_mul(1000);

@@ -33,9 +33,9 @@ pub struct DelayServer {
     pub limits: Limits,
     poll: Poll,
     listener: TcpListener,
-    /// Indexed by token. The kernel gives out the smallest free descriptor, so this stays short.
+    /// Indexed by token. The kernel gives out the lowest free descriptor, so this stays short.
     clients: Vec<Option<Client>>,
-    /// The nearest first: one for each client, and one for the listener while it is paused.
+    /// The earliest first: one for each client, and one for the listener while it is paused.
     deadlines: BTreeSet<(Instant, Token)>,
 }
 
@@ -44,7 +44,7 @@ pub struct Limits {
     pub patience: Duration,
     /// The time for a client to close after the answer.
     pub finish: Duration,
-    /// How long the server stops accepting when it is out of descriptors. `None`: it ends instead.
+    /// How long the server stops accepting when it is out of descriptors. With `None`, it ends.
     pub pause: Option<Duration>,
 }
 
@@ -53,8 +53,8 @@ impl DelayServer {
     pub fn bind(address: impl ToSocketAddrs) -> io::Result<DelayServer> {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
-        // A client that finds the queue of connections full retries after a second. `bind` sets its
-        // length to 128; a second call to listen(2) raises that, up to `net.core.somaxconn`.
+        // A client that finds the listen queue full retries after a second. `bind` sets its length
+        // to 128; a second call to listen(2) raises that, up to `net.core.somaxconn`.
         // SAFETY: the call takes no pointer.
         unsafe { listen(listener.as_raw_fd(), 4096) };
         let poll = Poll::new()?;
@@ -159,8 +159,8 @@ impl DelayServer {
         Ok(())
     }
 
-    /// Without a free descriptor, the connection that cannot be accepted keeps the listener
-    /// readable, and the loop would spin.
+    /// Stops accepting for a while. Without a free descriptor, the connection that cannot be
+    /// accepted keeps the listener readable, and the loop would spin.
     fn pause(&mut self, error: io::Error, log: &mut Log<impl Write>) -> io::Result<()> {
         let Some(pause) = self.limits.pause else {
             return Err(error);
@@ -224,7 +224,7 @@ impl Client {
     fn interest(&self) -> Interest {
         match self.state {
             State::Receive | State::Finish => Interest::READABLE,
-            State::Delay => Interest::from(0), // Errors and hang-ups are reported even so.
+            State::Delay => Interest::from(0), // Errors and hang-ups are still reported.
             State::Send => Interest::WRITABLE,
         }
     }
@@ -291,7 +291,7 @@ impl Client {
         if !self.bytes.is_empty() {
             return true;
         }
-        // Closing now, with input unread, would reset the connection, and the client could lose the
+        // Closing now, with unread input, would reset the connection, and the client could lose the
         // answer. So the server reads until the client closes, too.
         self.enter(State::Finish, limits.finish);
         self.stream.shutdown(Shutdown::Write).is_ok()
@@ -336,7 +336,7 @@ impl<W: Write> Log<W> {
 
 // The rest is HTTP, as little as a delay server needs: the request line and the end of the head.
 
-/// A status, and what explains it.
+/// A status, and its explanation.
 type Refusal = (&'static str, &'static str);
 
 const NOT_HTTP: Refusal = ("400 Bad Request", "this is not HTTP/1.1 or HTTP/1.0");

@@ -1,4 +1,4 @@
-//! What happened: a line for each event as it happens, and a chart at the end.
+//! The report: a line for each event as it happens, and a chart at the end.
 
 use epollet::{Event, Token};
 use std::io::{self, ErrorKind, Write};
@@ -23,7 +23,7 @@ struct Request {
     failed: bool,
 }
 
-/// Prints the error, if there is one. `result`: whether all requests were answered.
+/// Prints the error, if there is one. `result` says whether all requests were answered.
 pub fn exit_code(result: io::Result<bool>) -> ExitCode {
     match result {
         Ok(true) => return ExitCode::SUCCESS,
@@ -61,7 +61,7 @@ impl Report {
         });
     }
 
-    /// Prints that the requests are sent. `longest`: the longest delay.
+    /// Prints that the requests are sent. `longest` is the longest delay.
     pub fn sent(&self, longest: Duration) -> io::Result<()> {
         writeln!(
             io::stdout(),

@@ -48,7 +48,8 @@ impl Server {
     /// Starts a delay server on a second thread, and connects to it.
     fn start(&mut self) -> io::Result<TcpStream> {
         let mut server = DelayServer::bind("127.0.0.1:0")?;
-        // The descriptors that it could lack are those of this process, which waits for answers.
+        // A pause would not help: the descriptors belong to this process, which waits for the
+        // answers.
         server.limits.pause = None;
         let (address, stopper) = (server.local_addr()?, server.stopper()?);
         let thread = thread::Builder::new()
@@ -67,7 +68,7 @@ impl Server {
         TcpStream::connect(address).map_err(|error| explain(error, &self.name))
     }
 
-    /// Ends the server that was started. Returns its error if it has ended before.
+    /// Ends the server that was started. If it has already ended, returns its error.
     pub fn stop(self) -> io::Result<()> {
         let Some((stopper, thread)) = self.started else {
             return Ok(());
@@ -89,7 +90,7 @@ fn connect_to(name: &str) -> io::Result<TcpStream> {
 /// Says what to do about a connection that cannot be made.
 fn explain(error: Error, name: &str) -> Error {
     if error.raw_os_error() == Some(EMFILE) {
-        return error; // The program's end explains it.
+        return error; // `report::exit_code` explains it.
     }
     let mut message = format!("cannot connect to {name}: {error}\n");
     message += &match error.kind() {
