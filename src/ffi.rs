@@ -79,7 +79,8 @@ impl Event {
     /// Returns true for `EPOLLHUP`, for `EPOLLOUT` with `EPOLLERR`, and for `EPOLLERR` alone:
     /// usually, a write fails.
     pub fn is_write_closed(&self) -> bool {
-        self.has(EPOLLHUP) || (self.has(EPOLLOUT) && self.has(EPOLLERR)) || self.bits() == EPOLLERR // the read end of this pipe is closed
+        // ERR, alone or with OUT: for example, the read end of this pipe is closed.
+        self.has(EPOLLHUP) || (self.has(EPOLLOUT) && self.has(EPOLLERR)) || self.bits() == EPOLLERR
     }
 
     fn has(&self, any_of: u32) -> bool {

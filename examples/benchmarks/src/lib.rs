@@ -1,6 +1,6 @@
 //! epollet compared with the bare system calls, mio, polling, rustix, tokio and actix-web.
 //!
-//! All figures of the README, measured again (in ten minutes; it needs `valgrind` and `wrk`):
+//! All figures of the guide's page `measured`, measured again (in ten minutes; it needs `valgrind` and `wrk`):
 //!
 //! ```sh
 //! cd examples/benchmarks
