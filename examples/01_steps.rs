@@ -1,7 +1,7 @@
 //! The same requests in seven ways, from a read that blocks to an event queue with `async fn`.
 //!
 //! ```sh
-//! cargo run --example 01_steps
+//! cargo run -q --example 01_steps
 //! ```
 //!
 //! Read each step beside the one before it: which lines are new, and which numbers have changed?

@@ -1,7 +1,7 @@
 //! One event with `ffi.rs` alone, and then with `poll.rs`: what the second file adds, and why.
 //!
 //! ```sh
-//! cargo run --example 02_bare
+//! cargo run -q --example 02_bare
 //! ```
 //!
 //! You see the system calls behind one event, what each of them returns, and what `poll.rs` adds.

@@ -1,7 +1,7 @@
 //! Level-triggered, edge-triggered and one-shot: which polls report bytes that are left unread?
 //!
 //! ```sh
-//! cargo run --example 03_triggers
+//! cargo run -q --example 03_triggers
 //! ```
 //!
 //! The table shows six polls. In each of the three modes, two readers get the same bytes: one

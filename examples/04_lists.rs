@@ -1,7 +1,7 @@
 //! The interest list and the ready list after each call, in the three modes.
 //!
 //! ```sh
-//! cargo run --example 04_lists
+//! cargo run -q --example 04_lists
 //! ```
 //!
 //! The kernel shows its interest list in `/proc/self/fdinfo`, but not its ready list. The ready

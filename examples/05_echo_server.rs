@@ -1,8 +1,8 @@
 //! An echo server for many clients on one thread: what it cannot write now, it writes later.
 //!
 //! ```sh
-//! cargo run --example 05_echo_server                 # runs its own clients, then exits
-//! cargo run --example 05_echo_server 127.0.0.1:7000  # keeps running, for: nc 127.0.0.1 7000
+//! cargo run -q --example 05_echo_server                 # runs its own clients, then exits
+//! cargo run -q --example 05_echo_server 127.0.0.1:7000  # keeps running, for: nc 127.0.0.1 7000
 //! ```
 //!
 //! You see 100 clients that half-close after one message and still get it back. Then one client

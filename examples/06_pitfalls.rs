@@ -1,7 +1,7 @@
 //! Four classic mistakes with epoll: each is made, then corrected.
 //!
 //! ```sh
-//! cargo run --example 06_pitfalls
+//! cargo run -q --example 06_pitfalls
 //! ```
 //!
 //! You see a reader that misses data, a loop that spins, a read that loses what has arrived, and a

@@ -1,7 +1,7 @@
 //! Non-blocking connects: start several at once, take the first that succeeds, and set a deadline.
 //!
 //! ```sh
-//! cargo run --example 07_connect
+//! cargo run -q --example 07_connect
 //! ```
 //!
 //! You see how a connect ends, over IPv4 and IPv6: it succeeds (`EPOLLOUT`), it is refused (also

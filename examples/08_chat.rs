@@ -1,8 +1,8 @@
 //! A chat: what one client writes goes to all others. What about one that does not read?
 //!
 //! ```sh
-//! cargo run --example 08_chat                    # runs its own clients, then exits
-//! cargo run --example 08_chat -- 127.0.0.1:7000  # for: nc 127.0.0.1 7000, in two terminals
+//! cargo run -q --example 08_chat                    # runs its own clients, then exits
+//! cargo run -q --example 08_chat -- 127.0.0.1:7000  # for: nc 127.0.0.1 7000, in two terminals
 //! ```
 //!
 //! Client 1 writes, client 2 reads, and client 3 does not read. You see what client 2 reads. First,
@@ -160,7 +160,7 @@ fn main() -> io::Result<()> {
             serve(listener, true)
         }
         _ => {
-            eprintln!("usage: cargo run --example 08_chat [-- HOST:PORT]");
+            eprintln!("usage: cargo run -q --example 08_chat [-- HOST:PORT]");
             process::exit(2);
         }
     }

@@ -1,7 +1,7 @@
 //! One source floods the loop, another one is quiet: how long does the quiet one wait?
 //!
 //! ```sh
-//! cargo run --example 09_fair
+//! cargo run -q --example 09_fair
 //! ```
 //!
 //! You see two loops with the same two edge-triggered sources. The first drains each source when it

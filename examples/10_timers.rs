@@ -2,7 +2,7 @@
 //! the same with a timerfd, which has a finer resolution.
 //!
 //! ```sh
-//! cargo run --example 10_timers
+//! cargo run -q --example 10_timers
 //! ```
 //!
 //! You see twelve timers expire, and how late each was. The timeout of `poll` is rounded up to

@@ -1,7 +1,7 @@
 //! Five kinds of descriptors in one loop: a timer, a socket, a signal, a pipe, a child process.
 //!
 //! ```sh
-//! cargo run --example 11_any_fd
+//! cargo run -q --example 11_any_fd
 //! ```
 //!
 //! You see a chain of events, all from one queue. The timer expires, and a datagram is sent. It

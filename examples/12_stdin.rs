@@ -1,10 +1,10 @@
 //! Standard input in a loop: how to read lines, and how not to.
 //!
 //! ```sh
-//! cargo run --example 12_stdin                   # supplies its own input, then exits
-//! cargo run --example 12_stdin -- -              # your input: type lines, then Ctrl-D
-//! ls | cargo run --example 12_stdin -- -         # a pipe
-//! cargo run --example 12_stdin -- - <Cargo.toml  # a regular file
+//! cargo run -q --example 12_stdin                   # supplies its own input, then exits
+//! cargo run -q --example 12_stdin -- -              # your input: type lines, then Ctrl-D
+//! ls | cargo run -q --example 12_stdin -- -         # a pipe
+//! cargo run -q --example 12_stdin -- - <Cargo.toml  # a regular file
 //! ```
 //!
 //! You see two loops get the same input: three lines at once, half a line after 0.3 s, and the rest
@@ -144,7 +144,7 @@ fn main() -> io::Result<()> {
             with_own_buffer(input, &mut Log::new())
         }
         _ => {
-            eprintln!("usage: cargo run --example 12_stdin [-- -]");
+            eprintln!("usage: cargo run -q --example 12_stdin [-- -]");
             process::exit(2);
         }
     }

@@ -1,7 +1,7 @@
 //! A server that ends cleanly on Ctrl-C, on SIGTERM, or on a line on standard input.
 //!
 //! ```sh
-//! cargo run --example 13_shutdown
+//! cargo run -q --example 13_shutdown
 //! ```
 //!
 //! The server blocks the signals and reads them from a `signalfd`, so that a signal is an event

@@ -1,7 +1,7 @@
 //! Threads do what blocks, and hand their results to the loop: first send, then wake.
 //!
 //! ```sh
-//! cargo run --example 14_workers
+//! cargo run -q --example 14_workers
 //! ```
 //!
 //! A name lookup blocks until a server on the network answers, and has no descriptor that a queue

@@ -1,7 +1,7 @@
 //! A reactor and an executor: one thread sleeps in `poll`, another one does the work.
 //!
 //! ```sh
-//! cargo run --example 15_reactor
+//! cargo run -q --example 15_reactor
 //! ```
 //!
 //! You see the reactor sleep before any stream is registered. The executor registers streams

@@ -1,7 +1,7 @@
 //! What lies between `poll` and `.await`: a future, a reactor and an executor on one thread.
 //!
 //! ```sh
-//! cargo run --example 16_async_await
+//! cargo run -q --example 16_async_await
 //! ```
 //!
 //! You see two `async fn` clients wait at the same time: delays of 0.5 s and 0.2 s take 0.5 s. A

@@ -1,7 +1,7 @@
 //! One script on two event queues: epoll, and a queue of the same shape over `poll(2)`.
 //!
 //! ```sh
-//! cargo run --example 17_two_backends
+//! cargo run -q --example 17_two_backends
 //! ```
 //!
 //! You see the token that each poll returns, or `-`. Below each difference you see what mio does on

@@ -1,8 +1,8 @@
 //! The delay server, to run in one terminal for `cargo run` in another.
 //!
 //! ```sh
-//! cargo run --example delayserver              # 127.0.0.1:8080, as in the book
-//! cargo run --example delayserver 127.0.0.1:0  # a port that the kernel picks
+//! cargo run -q --example delayserver              # 127.0.0.1:8080, as in the book
+//! cargo run -q --example delayserver 127.0.0.1:0  # a port that the kernel picks
 //! ```
 //!
 //! It prints a line for each valid request when its delay begins: its number since the start of the
@@ -16,7 +16,7 @@ use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-Usage: cargo run --example delayserver [ADDRESS:PORT]
+Usage: cargo run -q --example delayserver [ADDRESS:PORT]
 
 Answers GET /{delay in ms}/{message} with the message after the delay.
 Listens on 127.0.0.1:8080 unless told otherwise; with port 0 the kernel picks
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
                 let _ = writeln!(
                     io::stderr(),
                     "A server is already running there: use it, stop it, or choose another port:\n    \
-                     cargo run --example delayserver 127.0.0.1:0"
+                     cargo run -q --example delayserver 127.0.0.1:0"
                 );
             }
             ExitCode::FAILURE

@@ -1,7 +1,7 @@
 //! What causes a new edge? Eleven kinds of sources, measured while you watch.
 //!
 //! ```sh
-//! cargo run --example edges
+//! cargo run -q --example edges
 //! ```
 //!
 //! You see a table. Each row is a source that is registered once, readable, writable and

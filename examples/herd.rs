@@ -1,7 +1,7 @@
 //! One port, four event queues on four threads: who wakes up, and who accepts?
 //!
 //! ```sh
-//! cargo run --example herd
+//! cargo run -q --example herd
 //! ```
 //!
 //! You see three ways to share a port. Each digit is the thread that accepted a connection, in the

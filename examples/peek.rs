@@ -1,8 +1,8 @@
 //! What does a process wait for? The interest lists of any of your processes.
 //!
 //! ```sh
-//! cargo run --example peek
-//! cargo run --example peek -- PID
+//! cargo run -q --example peek
+//! cargo run -q --example peek -- PID
 //! ```
 //!
 //! Shows each epoll descriptor of the process, and below it its registrations: the number of the
@@ -349,7 +349,7 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: cargo run --example peek [-- PID]");
+    eprintln!("usage: cargo run -q --example peek [-- PID]");
     ExitCode::from(2)
 }
 
