@@ -14,11 +14,11 @@
 //! is the reactor, and the loop in `main` is the executor. The book puts wakers between
 //! them instead of tokens: see the next lesson.
 //!
-//! Besides the two files it needs the delay server.
+//! Besides the two files it needs `src/program/delayserver.rs`.
 //!
 //! Change next (the answers are at the end of the file):
 //! 1. Remove `| Interest::EDGE`. How many tokens are sent for one answer now?
-//! 2. Put `Interest::ONESHOT` in its place. Which tasks do not finish? Then call `reregister` where
+//! 2. Put `Interest::ONESHOT` in its place. Does each task finish? Then call `reregister` where
 //!    `resume` returns after `WouldBlock`.
 //! 3. Call `waker.wake()` before the loop as well. What happens to the tasks?
 
@@ -97,7 +97,7 @@ fn main() -> io::Result<()> {
     unfinished.sort();
     if !unfinished.is_empty() {
         say(format!(
-            "\nTakeaway: no token comes for the tasks {unfinished:?}, so they never finish."
+            "\nTakeaway: no token comes for the tasks {unfinished:?}, so they do not finish."
         ));
     } else if received > 2 * 3 {
         // An answer and the end of its stream are two edges at most.
@@ -182,7 +182,7 @@ fn say(line: impl Display) {
 
 // Answers:
 // 1. From two to some thousand: the reactor sends the token again until the executor has read.
-// 2. The tasks whose answer comes before the end of its stream: the end is not reported. Which ones
-//    differs from run to run. With `reregister`, all finish.
+// 2. Not if its answer comes before the end of its stream: the end is then not reported. Which tasks
+//    are left, if any, differs from run to run. With `reregister`, all finish.
 // 3. The reactor stops at the waker's token, and the channel closes. No task finishes, although the
 //    answers arrive.

@@ -18,15 +18,6 @@ use std::{env, thread};
 /// Examples that are no part of the path, and end by themselves.
 const TOOLS: [&str; 3] = ["edges", "herd", "peek"];
 
-/// Lessons that need the model, the delay server, or paths of their own.
-const NEED_MORE: [&str; 5] = [
-    "01_steps",
-    "02_bare",
-    "04_lists",
-    "15_reactor",
-    "16_async_await",
-];
-
 /// A lesson takes 3 s at most. On a machine that is busy with something else it may take longer.
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -74,17 +65,18 @@ fn the_readme_names_the_lessons_in_the_order_of_the_path() {
     }
 }
 
-/// As the README says: the two files in `src/epollet/`, and one line before the first `use`.
+/// As the README says: the two files in `src/epollet/`, one line before the first `use`, and what
+/// else the lesson needs next to it.
 #[test]
-fn a_lesson_that_needs_only_the_two_files_builds_in_a_new_crate() {
+fn a_lesson_builds_in_a_new_crate() {
     let readme = fs::read_to_string(package().join("README.md")).unwrap();
     let module = readme
         .lines()
         .find(|line| line.starts_with("mod epollet {"));
     let module = module.expect("the README's line for a copy");
     for lesson in with_tools(path()) {
-        if NEED_MORE.contains(&lesson.as_str()) {
-            continue;
+        if lesson == "02_bare" {
+            continue; // It has the two files as its own modules.
         }
         let src = temporary_directory().join(&lesson).join("src");
         fs::create_dir_all(src.join("epollet")).unwrap();
@@ -92,7 +84,24 @@ fn a_lesson_that_needs_only_the_two_files_builds_in_a_new_crate() {
             let copy = src.join("epollet").join(file);
             fs::copy(package().join("src").join(file), copy).unwrap();
         }
-        let main = source(&lesson).replacen("\nuse ", &format!("\n{module}\nuse "), 1);
+        let lesson_source = source(&lesson);
+        let mut main = lesson_source.replacen("\nuse ", &format!("\n{module}\nuse "), 1);
+        for line in lesson_source.lines() {
+            let path = line.strip_prefix("#[path = \"");
+            if let Some(path) = path.and_then(|path| path.strip_suffix("\"]")) {
+                let name = path.rsplit('/').next().unwrap();
+                let text = fs::read_to_string(package().join("examples").join(path)).unwrap();
+                let text = text.replace("use epollet::", "use crate::epollet::");
+                fs::write(src.join(name), text).unwrap();
+                main = main.replace(path, name);
+            } else if line == "mod model;" {
+                fs::create_dir_all(src.join("model")).unwrap();
+                for file in ["mod.rs", "files.rs"] {
+                    let file = Path::new("model").join(file);
+                    fs::copy(package().join("examples").join(&file), src.join(file)).unwrap();
+                }
+            }
+        }
         fs::write(src.join("main.rs"), main).unwrap();
         let output = rustc(&["--emit", "metadata", "main.rs"], &src);
         let errors = String::from_utf8_lossy(&output.stderr);
