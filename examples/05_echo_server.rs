@@ -1,12 +1,13 @@
 //! An echo server for many clients on one thread: what it cannot write now, it writes later.
 //!
 //! ```sh
-//! cargo run -q --example 05_echo_server                 # runs its own clients, then exits
-//! cargo run -q --example 05_echo_server 127.0.0.1:7000  # keeps running, for: nc 127.0.0.1 7000
+//! cargo run -q --example 05_echo_server                    # runs its own clients, then exits
+//! cargo run -q --example 05_echo_server -- 127.0.0.1:7000  # for: nc 127.0.0.1 7000
 //! ```
 //!
-//! You see 100 clients that half-close after one message and still get it back. Then one client
-//! sends 64 MiB and does not read, until the server cannot write and waits for `EPOLLOUT` alone.
+//! You see 100 clients that half-close after one message (they send no more, but still read), and
+//! get it back. Then one client sends 64 MiB and does not read, until the server cannot write and
+//! waits for `EPOLLOUT` alone.
 //!
 //! Comes after `04_lists`. Book: chapter 4, "The main program", and the exercise "a real Write
 //! implementation". Exercises that follow: 02_one_client_left, 03_a_slow_reader
@@ -139,13 +140,21 @@ fn accept_all(
 }
 
 fn main() -> io::Result<()> {
-    match env::args().nth(1) {
-        Some(address) => {
-            let listener = TcpListener::bind(address)?;
+    let addresses: Vec<String> = env::args().skip(1).collect();
+    match &addresses[..] {
+        [] => demonstrate(),
+        [address] => {
+            let listener = TcpListener::bind(address).unwrap_or_else(|error| {
+                eprintln!("error: cannot listen on {address}: {error}; choose another HOST:PORT");
+                process::exit(1);
+            });
             say(format!("listening on {}", listener.local_addr()?));
             serve(&listener)
         }
-        None => demonstrate(),
+        _ => {
+            eprintln!("usage: cargo run -q --example 05_echo_server [-- HOST:PORT]");
+            process::exit(2);
+        }
     }
 }
 
@@ -202,9 +211,9 @@ fn demonstrate() -> io::Result<()> {
     if echoed < 100 {
         let lost = 100 - echoed;
         say(format!(
-            "\nTakeaway: {lost} clients have half-closed and get nothing back: a half-close is"
+            "\nTakeaway: {lost} clients that have half-closed do not get their message back, and a"
         ));
-        say("not the end of a client.");
+        say("half-close is not the end of a client.");
     } else if pending == 0 {
         say("\nTakeaway: this run does not show a server that cannot write.");
     } else if polls > 100 {

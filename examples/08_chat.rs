@@ -7,7 +7,8 @@
 //!
 //! Client 1 writes, client 2 reads, and client 3 does not read. You see what client 2 reads. First,
 //! the kernel's buffers hold the data for client 3. Then its queue in the server grows beyond the
-//! limit. Client 3 is dropped, the others are notified, and the chat continues for them.
+//! limit. Client 3 is dropped, the others are notified, and the chat continues for them. `WRITABLE`
+//! stays registered here: edge-triggered, a socket that stays writable does not make the loop spin.
 //!
 //! Comes after `07_connect`. Book: chapter 4, "The main program". Exercise that follows:
 //! 06_wrong_client (`cargo run -q --example exercises 06`).
@@ -155,7 +156,10 @@ fn main() -> io::Result<()> {
     match &addresses[..] {
         [] => demonstrate(),
         [address] => {
-            let listener = TcpListener::bind(address)?;
+            let listener = TcpListener::bind(address).unwrap_or_else(|error| {
+                eprintln!("error: cannot listen on {address}: {error}; choose another HOST:PORT");
+                process::exit(1);
+            });
             say(format!("listening on {}", listener.local_addr()?));
             serve(listener, true)
         }

@@ -34,13 +34,21 @@ fn main() -> ExitCode {
         }
         [address] if is_address(address) => address,
         _ => {
-            let _ = writeln!(io::stderr(), "error: expected one ADDRESS:PORT\n\n{USAGE}");
+            let got = args.join(" ");
+            let error = format!("expected one ADDRESS:PORT, got \"{got}\"");
+            let _ = writeln!(io::stderr(), "error: {error}\n\n{USAGE}");
             return ExitCode::from(2);
         }
     };
-    match serve(address) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::FAILURE,
+    match DelayServer::bind(address) {
+        Ok(server) => match serve(server) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::FAILURE,
+            Err(error) => {
+                let _ = writeln!(io::stderr(), "error: {error}");
+                ExitCode::FAILURE
+            }
+        },
         Err(error) => {
             let _ = writeln!(io::stderr(), "error: cannot serve on {address}: {error}");
             if error.kind() == ErrorKind::AddrInUse {
@@ -61,8 +69,7 @@ fn is_address(arg: &str) -> bool {
     parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }
 
-fn serve(address: &str) -> io::Result<()> {
-    let server = DelayServer::bind(address)?;
+fn serve(server: DelayServer) -> io::Result<()> {
     let mut out = io::stdout();
     writeln!(out, "listening on http://{}", server.local_addr()?)?;
     writeln!(
