@@ -1,4 +1,4 @@
-//! The same requests in seven ways, from a read that blocks to an event queue with `async fn`.
+//! The same requests in seven steps, from a read that blocks to an event queue with `async fn`.
 //!
 //! ```sh
 //! cargo run -q --example 01_steps
@@ -8,8 +8,11 @@
 //! `calls` are the system calls after the request is sent, counted where this file makes them.
 //! `sleeps` are voluntary context switches. `steps/cost.rs` shows how the rest is measured.
 //!
+//! `poll_2` calls poll(2), which is older than epoll. `03_triggers` explains level and edge,
+//! `16_async_await` the last step. The terms are in the guide's glossary, `src/guide/glossary.md`.
+//!
 //! The first lesson. Book: chapter 4, "Design and introduction to epoll". Besides the two files it
-//! needs `examples/steps` and the delay server.
+//! needs `examples/steps/cost.rs` and `src/program/delayserver.rs`.
 //!
 //! Change next, and predict the numbers (the answers are at the end of the file):
 //! 1. Set `DELAY_MS` to 0.
@@ -21,7 +24,7 @@ mod cost;
 #[path = "../src/program/delayserver.rs"]
 mod delayserver;
 
-use cost::{CPU, MEMORY, SECONDS, counted};
+use cost::{CALLS, CPU, MEMORY, SECONDS, SLEEPS, counted};
 use delayserver::DelayServer;
 use epollet::{Events, Interest, Poll, Registry, Token};
 use std::ffi::{c_int, c_short, c_ulong};
@@ -77,7 +80,7 @@ fn busy_loop(peer: SocketAddr, count: usize) -> io::Result<Vec<Request>> {
     Ok(requests)
 }
 
-/// The kernel says which of them are readable. It gets the whole list in every call.
+/// poll(2) says which of them are readable. The kernel gets the whole list in every call.
 fn poll_2(peer: SocketAddr, count: usize) -> io::Result<Vec<Request>> {
     let mut requests = send_all(peer, count)?;
     let mut list: Vec<PollFd> = requests.iter().map(PollFd::readable).collect();
@@ -272,6 +275,12 @@ fn main() -> io::Result<()> {
     let many = compare(&STEPS[1..], &peer, count)?;
     let seconds = count * DELAY_MS / 1000;
     say(format!("(one_after_another is left out: {seconds} s)\n"));
+    if let Some([_, _, poll_2, level, ..]) = many.as_deref() {
+        if level[CALLS] > poll_2[CALLS] && level[SLEEPS] > poll_2[SLEEPS] {
+            say("epoll needs more calls than poll_2: it registers each stream, and sleeps more");
+            say("often. But no call passes the whole list: 17_two_backends measures that.\n");
+        }
+    }
     say(takeaway(few, many));
     Ok(())
 }
@@ -299,9 +308,10 @@ fn compare(steps: &[(&str, Step)], peer: &str, count: usize) -> io::Result<Optio
 /// The child process. Prints a row of numbers, or what went wrong.
 fn run_step(name: &str, peer: &str, count: &str) -> io::Result<()> {
     let step = STEPS.iter().find(|(step, _)| *step == name);
-    let (_, step) = step.ok_or(io::Error::other("run it without arguments"))?;
-    let peer = peer.parse().map_err(io::Error::other)?;
-    let count = count.parse().map_err(io::Error::other)?;
+    let (Some((_, step)), Ok(peer), Ok(count)) = (step, peer.parse(), count.parse()) else {
+        eprintln!("usage: cargo run -q --example 01_steps");
+        process::exit(2);
+    };
     cost::end_with_a_signal_after(5);
     let start = Instant::now();
     match step(peer, count) {

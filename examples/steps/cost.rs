@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 use std::{fs, io};
 
-static CALLS: AtomicUsize = AtomicUsize::new(0);
+static COUNTED: AtomicUsize = AtomicUsize::new(0);
 static THREADS: AtomicUsize = AtomicUsize::new(1);
 
 /// Counts the system call that has returned `result`.
 pub fn counted<T>(result: T) -> T {
-    CALLS.fetch_add(1, Ordering::Relaxed);
+    COUNTED.fetch_add(1, Ordering::Relaxed);
     result
 }
 
@@ -32,12 +32,14 @@ pub const HEADER: &str = "  seconds   CPU ms     calls   sleeps  memory MB   thr
 // The places of some of them in a row:
 pub const SECONDS: usize = 0;
 pub const CPU: usize = 1;
+pub const CALLS: usize = 2;
+pub const SLEEPS: usize = 3;
 pub const MEMORY: usize = 4;
 
 /// Returns what this process has cost since `start`, as a row under the header.
 pub fn row(start: Instant) -> io::Result<String> {
     let seconds = start.elapsed().as_secs_f64();
-    let calls = CALLS.load(Ordering::Relaxed);
+    let calls = COUNTED.load(Ordering::Relaxed);
     let threads = THREADS.load(Ordering::Relaxed);
     let status = fs::read_to_string("/proc/self/status")?;
     let memory = number_after("VmHWM:", &status) as f64 / 1024.0;
