@@ -28,6 +28,7 @@ use std::os::unix::net::UnixStream;
 use std::{fs, process, time::Duration};
 
 fn bare(ours: &UnixStream) -> io::Result<Vec<ffi::Event>> {
+    // Close-on-exec: a program that a child process executes does not inherit the descriptor.
     // SAFETY: the call takes no pointer.
     let epfd = unsafe { ffi::epoll_create1(ffi::EPOLL_CLOEXEC) };
     if epfd == -1 {
@@ -81,8 +82,8 @@ fn main() -> io::Result<()> {
     say(format!("through poll.rs:    {with_poll}\n"));
 
     if bare != with_poll {
-        say("Takeaway: a call whose result is not checked fails without a word: the bare");
-        say("calls got other events than poll.rs.");
+        say("Takeaway: the bare calls got other events than poll.rs, and no error: they ask");
+        say("for something else, or a call has failed and its result is not checked.");
     } else if left_open > 0 {
         say("Takeaway: a descriptor without an owner stays open; the bare calls have left");
         say(format!("{left_open} behind."));

@@ -4,6 +4,11 @@
 //! cargo run -q --example 03_triggers
 //! ```
 //!
+//! Level-triggered, every poll reports a source that is ready. Edge-triggered, a poll reports it
+//! once after each change, such as bytes that arrive. One-shot, it is reported once, and then
+//! disabled until `reregister`. (`EPOLLRDHUP`, a part of `READABLE`, also reports a half-close: the
+//! peer sends no more, but can still receive.)
+//!
 //! The table shows six polls. In each of the three modes, two readers get the same bytes: one
 //! drains, the other reads one byte per event. The last column shows what is left unread at the
 //! end.
@@ -119,6 +124,7 @@ struct Seen {
     without_more: Option<bool>,
     /// More had arrived.
     with_more: Option<bool>,
+    after_reregister: Option<bool>,
 }
 
 impl Seen {
@@ -126,15 +132,16 @@ impl Seen {
         match before {
             Before::Write(_) => self.with_more = Some(reported),
             Before::Nothing => self.without_more = Some(reported),
-            Before::Reregister => {}
+            Before::Reregister => self.after_reregister = Some(reported),
         }
     }
 
     fn describe(&self) -> &str {
-        match (self.without_more, self.with_more) {
-            (Some(true), _) => "repeats",
-            (Some(false), Some(true)) => "waits for more",
-            (Some(false), Some(false)) => "waits for reregister",
+        match (self.without_more, self.with_more, self.after_reregister) {
+            (Some(true), _, _) => "repeats",
+            (Some(false), Some(true), _) => "waits for more",
+            (Some(false), Some(false), Some(true)) => "waits for reregister",
+            (Some(false), Some(false), _) => "is silent",
             _ => "is not tried",
         }
     }

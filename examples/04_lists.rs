@@ -54,7 +54,7 @@ fn main() -> io::Result<()> {
     say(format!(
         "The kernel and the model agreed in all {agreed} comparisons.\n"
     ));
-    say("Takeaway: a wakeup puts a registration on the ready list, a poll takes it off,");
+    say("Takeaway: a change puts a registration on the ready list, a poll takes it off,");
     say(format!(
         "and only a level-triggered one goes back (here L {l} times, E {e}, O {o})."
     ));
@@ -237,8 +237,9 @@ fn say(line: impl Display) {
 }
 
 // Answers:
-// 1. O never gets on the ready list: what arrives does not match its interest, which is ERR and HUP
-//    alone. `reregister` in main has EPOLLIN; without EPOLLET, or with it, O is reported then.
+// 1. O shows as c0000018, which is 8... and 4... with 18 for ERR and HUP. It never gets on the ready
+//    list: what arrives does not match that interest. `reregister` in main has EPOLLIN; without
+//    EPOLLET, or with it, O is reported then.
 // 2. L is on the ready list all the time, because there is room to write: each poll reports it,
 //    after the read, too.
 // 3. L stays on the ready list, so the poll that got nothing gets L. E and O do not: nothing new.

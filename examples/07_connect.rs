@@ -98,8 +98,8 @@ fn main() -> io::Result<()> {
     let connected = ends.iter().filter(|end| **end == End::Connected).count();
     say(if wrong > 0 {
         format!(
-            "Takeaway: {wrong} of {} returned streams are not connected: EPOLLOUT means that a\n\
-             connect has ended, and only SO_ERROR tells whether it succeeded.",
+            "Takeaway: {wrong} of {} returned streams are not connected: EPOLLOUT does not\n\
+             mean that a connect has succeeded.",
             wrong + connected
         )
     } else {
@@ -219,4 +219,5 @@ unsafe extern "C" {
 // Answers:
 // 1. EPOLLOUT | EPOLLHUP, without an error in SO_ERROR. So register a socket after `connect`, not
 //    before it: an event could come too early.
-// 2. The refused connect is taken for a connection, and wins against the listener.
+// 2. The refused connect is taken for a connection, and wins against the listener: only SO_ERROR
+//    tells them apart.

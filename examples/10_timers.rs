@@ -93,7 +93,7 @@ fn main() -> io::Result<()> {
     if polls > 2 * tenths_of_ms.len() {
         say("Takeaway: a timeout that ends before the deadline makes the loop spin:");
         say(format!("{polls} polls for {} timers.", tenths_of_ms.len()));
-    } else if timerfd < timeout.min(1.0) {
+    } else if timerfd < timeout.min(1.0) && timeout < 1.5 {
         say("Takeaway: the timeout of poll is the time until the earliest deadline, rounded");
         say(format!(
             "up to milliseconds ({timeout:.2} ms late); a timerfd is finer ({timerfd:.2} ms late)."
@@ -118,8 +118,11 @@ impl Ended {
 
 fn bar(late: Duration) -> String {
     const MICROS_PER_CHARACTER: u128 = 60;
-    let length = (late.as_micros().div_ceil(MICROS_PER_CHARACTER) as usize).min(18);
-    let bar = "=".repeat(length);
+    let length = late.as_micros().div_ceil(MICROS_PER_CHARACTER) as usize;
+    let mut bar = "=".repeat(length.min(18));
+    if length > 18 {
+        bar.replace_range(17.., ">"); // It does not fit.
+    }
     format!("{:6.3} ms |{bar:18}", late.as_secs_f64() * 1000.0)
 }
 

@@ -162,7 +162,7 @@ fn demonstrate() -> io::Result<()> {
 
     let (third, longest) = (wrong.third().as_millis(), wrong.longest.as_millis());
     if right.lines.len() != 4 || right.third() > PAUSE / 2 || right.longest > PAUSE / 2 {
-        say("\nTakeaway: the second loop, too, loses lines, gets them late, or blocks.");
+        say("\nTakeaway: the second loop loses lines, gets them late, or blocks.");
     } else if wrong.third() > PAUSE / 2 {
         say("\nTakeaway: epoll sees the kernel's buffers. What BufReader has read waits there");
         say(format!(

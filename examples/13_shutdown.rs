@@ -88,10 +88,8 @@ impl Server {
             let Some(end) = self.end else { continue };
             if self.clients.is_empty() || end <= now {
                 let closed = self.clients.len();
-                log(
-                    start,
-                    format!("the end: {closed} client(s) closed at the deadline"),
-                );
+                let line = format!("the end; clients closed at the deadline: {closed}");
+                log(start, line);
                 self.clients.clear();
                 return Ok(());
             }
@@ -115,7 +113,8 @@ impl Server {
         };
         self.end = Some(Instant::now() + grace);
         let left = self.clients.len();
-        let line = format!("{reason}: {left} client(s) have {grace:?} to finish");
+        let grace = grace.as_millis();
+        let line = format!("{reason}; clients: {left}; time to finish: {grace} ms");
         log(self.start, line);
         Ok(())
     }
@@ -197,8 +196,11 @@ fn main() -> io::Result<()> {
     );
     server.run()?;
     drop(server);
-    // SAFETY: no pointer. Nothing has waited for the child, so the number is still its own.
-    unsafe { kill(child.id() as c_int, SIGTERM) };
+    let child_runs = child.try_wait()?.is_none(); // Ctrl-C ends it, and so do its 2 s.
+    if child_runs {
+        // SAFETY: no pointer. No wait has returned the child's status: the number is still its own.
+        unsafe { kill(child.id() as c_int, SIGTERM) };
+    }
     let status = child.wait()?;
 
     let answers = finishes.join().expect("it does not panic");
@@ -218,7 +220,7 @@ fn main() -> io::Result<()> {
             "Takeaway: a client that was being served has lost {} answers.",
             ANSWERS - answers
         )
-    } else if status.signal() != Some(SIGTERM) {
+    } else if child_runs && status.signal() != Some(SIGTERM) {
         "Takeaway: a child process that inherits a blocked signal is not ended by it.".to_owned()
     } else if !late.contains("refused") {
         "Takeaway: client 4 found the listener open, connected, and got no answer.".to_owned()

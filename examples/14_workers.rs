@@ -137,8 +137,8 @@ fn main() -> io::Result<()> {
              brought {arrived} results, and none is lost."
         ),
         lost => format!(
-            "Takeaway: {lost} of {QUICK} results are lost: wakes coalesce, and an event stands for\n\
-             any number of results that were sent before it."
+            "Takeaway: {lost} of {QUICK} results are lost: no event makes the loop take what it left\n\
+             in the channel, or what is sent after the last wake."
         ),
     });
     Ok(())
@@ -182,6 +182,6 @@ fn say(line: impl Display) {
 // Answers:
 // 1. The wakes of several workers become one event, and the loop takes one of their results. The rest
 //    stays in the channel, here more than 500 results.
-// 2. Usually no result is lost, as the next wake makes up for it. If the loop is quick, the last one
-//    is: nothing wakes the loop after it. Run it twenty times.
+// 2. Some runs lose the last result: if the loop looks before it is sent, nothing wakes the loop
+//    again. Others lose none, as the next wake makes up for it. Run it ten times.
 // 3. The lookups take 400 ms instead of 100, one after another, and the loop is free all the while.

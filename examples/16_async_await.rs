@@ -23,7 +23,7 @@
 //! (`epollet::Waker` is something different: it ends the sleep of a poll.)
 //!
 //! Exercise that follows: 11_your_own_poll (`cargo run -q --example exercises 11`). Besides the two
-//! files this lesson needs the delay server.
+//! files this lesson needs `src/program/delayserver.rs`.
 //!
 //! Change next (the answers are at the end of the file):
 //! 1. Do not store the waker. What does the executor say?
@@ -78,10 +78,9 @@ impl Future for Answer<'_> {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 let (token, waker) = (self.token, context.waker().clone());
                 self.reactor.wakers.borrow_mut().insert(token, waker);
-                log(
-                    "future",
-                    &format!("Pending; its waker is stored for token {token}"),
-                );
+                let stored = self.reactor.wakers.borrow().len();
+                let what = format!("Pending: waits for token {token}; wakers stored: {stored}");
+                log("future", &what);
                 State::Pending
             }
             Err(error) => State::Ready(Err(error)),
@@ -213,9 +212,9 @@ fn main() -> io::Result<()> {
 
     if unfinished > 0 {
         say(format!(
-            "\nTakeaway: {unfinished} tasks are left, and nothing wakes them: an event came, but no"
+            "\nTakeaway: {unfinished} tasks are left: only an event whose token has a stored waker"
         ));
-        say("waker was stored for its token.");
+        say("puts a task back on the list.");
     } else if reactor.most_waiting.get() < 2 {
         say(format!(
             "\nTakeaway: one future waited at a time, so these clients took {seconds:.1} s: `.await`"

@@ -103,15 +103,15 @@ fn main() -> io::Result<()> {
     say("up, and the kernel put most back to sleep. One per connection: one woke up.");
     say("in vain: events that poll returned, with nothing left to accept.");
     say(format!(
-        "\nTakeaway: a connection wakes {shared:.1} threads that share a listener, {exclusive:.1} with"
+        "\nTakeaway: for each connection, threads go to sleep {shared:.1} times with a shared"
     ));
     say(format!(
-        "EPOLLEXCLUSIVE, and {reuseport:.1} if each has its own listener (SO_REUSEPORT)."
+        "listener, {exclusive:.1} with EPOLLEXCLUSIVE, and {reuseport:.1} with SO_REUSEPORT."
     ));
     Ok(())
 }
 
-/// Returns how many threads a connection wakes, on average.
+/// Returns how often the threads went to sleep for each connection, on average.
 fn run(share: &Share) -> io::Result<f64> {
     let address = share.listeners[0].local_addr()?;
     let (stop, end) = UnixStream::pair()?;

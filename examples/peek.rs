@@ -67,8 +67,8 @@ fn peek(pid: u32) -> io::Result<String> {
     }
     let outlived = text.matches("OUTLIVED").count();
     text += "\n\nEvery interest has ERR and HUP too, unless it is disabled.\n\n";
-    text += "Takeaway: /proc/PID/fdinfo/FD shows what an epoll descriptor waits for: here\n";
-    text += &format!("{count} registrations, of which {outlived} outlived their descriptors.");
+    text += "Takeaway: /proc/PID/fdinfo/FD shows what an epoll descriptor waits for;\n";
+    text += &format!("registrations here: {count}, without their descriptor: {outlived}.");
     Ok(text)
 }
 
