@@ -379,8 +379,9 @@ unsafe extern "C" {
 }
 
 // Answers:
-// 1. With 20, all are about as fast: without a wait, a queue has nothing to save. With 1,000, threads
-//    still cost their memory, and the busy loop finds an answer nearly each time it looks.
+// 1. With 20, each takes a few milliseconds, and which is fastest differs from run to run: without a
+//    delay, a queue has little to save. With 1,000, threads still cost their memory and CPU time, and
+//    the busy loop makes far fewer calls, as it soon finds an answer.
 // 2. A level-triggered end is reported by every poll, so requests are counted twice, and the step
 //    stops before it has all answers.
 // 3. The step hangs, until a signal ends it after 5 s: the end of the answer has arrived together with
