@@ -133,8 +133,8 @@ fn main() -> io::Result<()> {
     say("");
     say(match QUICK - arrived {
         0 => format!(
-            "Takeaway: send, then wake, and let an event take all results: {events} events have\n\
-             brought {arrived} results, and none is lost."
+            "Takeaway: {events} events have brought all {arrived} results, which is certain only\n\
+             if you send, then wake, and let an event take all results."
         ),
         lost => format!(
             "Takeaway: {lost} of {QUICK} results are lost: no event makes the loop take what it left\n\
@@ -183,5 +183,6 @@ fn say(line: impl Display) {
 // 1. The wakes of several workers become one event, and the loop takes one of their results. The rest
 //    stays in the channel, here more than 500 results.
 // 2. Some runs lose the last result: if the loop looks before it is sent, nothing wakes the loop
-//    again. Others lose none, as the next wake makes up for it. Run it ten times.
+//    again. Others lose none, as the next wake makes up for it. Run it ten times: how many lose one
+//    differs from machine to machine.
 // 3. The lookups take 400 ms instead of 100, one after another, and the loop is free all the while.
