@@ -64,8 +64,8 @@ impl Event {
     }
 
     /// Returns true for `EPOLLERR`: usually, an error is pending. On a socket, the first
-    /// `take_error`, write or read returns and clears it. (On a stream, reads return the unread
-    /// data first.)
+    /// `take_error`, read or write (not on a Unix stream) returns and clears it. (On a stream, reads
+    /// return the unread data first.)
     pub fn is_error(&self) -> bool {
         self.has(EPOLLERR)
     }

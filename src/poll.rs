@@ -121,8 +121,8 @@ impl Poll {
 ///
 /// A source is anything with a file descriptor (`AsFd`) that supports epoll: sockets, pipes,
 /// terminals, `eventfd`, `timerfd`, `signalfd`, `inotify`, `pidfd`, another [`Poll`]. Most regular
-/// files do not support it. The registry does not take ownership of a source. Threads can share a
-/// `&Registry`.
+/// files do not support it. The registry does not take ownership of a source. To register from
+/// other threads while one polls, give them a [clone](Registry::try_clone).
 ///
 /// **Deregister before you drop, if there may be a duplicate.** Dropping a `TcpStream` removes it
 /// from the interest list only if it has no duplicate (`try_clone`, a child process). Otherwise
