@@ -5,7 +5,8 @@
 //!
 //! It receives the beginning of the answer, and then it waits forever.
 //!
-//! Change whatever you like. By hand: `cargo run --bin 01_half_an_answer HOST:PORT`
+//! Change whatever you like. The runner is the server, and shows the end of what this client
+//! prints.
 
 use epollet::{Events, Interest, Poll};
 use std::io::{Read, Result, Write};

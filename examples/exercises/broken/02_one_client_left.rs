@@ -5,8 +5,9 @@
 //!
 //! It answers everyone, but after one client has left, it never sleeps again.
 //!
-//! Change whatever you like, except what it prints. By hand: `cargo run --bin 02_one_client_left`,
-//! and in other terminals `nc 127.0.0.1 PORT`; watch it in `top`.
+//! Change whatever you like, except what it prints. By hand, in `examples/exercises/mine`:
+//! `cargo run --bin 02_one_client_left`, and in other terminals `nc 127.0.0.1 PORT`; watch it in
+//! `top`.
 
 use epollet::{Events, Interest, Poll, Token};
 use std::collections::HashMap;

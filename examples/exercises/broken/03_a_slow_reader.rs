@@ -7,7 +7,7 @@
 //! A client gets the beginning of the answer only.
 //!
 //! Change whatever you like, except what it prints and sends. It is one thread, which sleeps in `poll`
-//! and nowhere else. By hand:
+//! and nowhere else. By hand, in `examples/exercises/mine`:
 //! `cargo run --bin 03_a_slow_reader`, then `nc 127.0.0.1 PORT | wc -c`.
 
 use epollet::{Events, Interest, Poll, Token};

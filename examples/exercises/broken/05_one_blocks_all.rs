@@ -6,7 +6,7 @@
 //! If a client sends half a line and pauses, all the others wait.
 //!
 //! Change whatever you like, except what it prints and sends. It is one thread, which sleeps in `poll`
-//! and nowhere else. By hand:
+//! and nowhere else. By hand, in `examples/exercises/mine`:
 //! `cargo run --bin 05_one_blocks_all`, and in two terminals `nc 127.0.0.1 PORT`; Ctrl-D in the
 //! middle of a line sends what you have typed.
 

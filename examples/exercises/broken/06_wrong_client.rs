@@ -6,7 +6,8 @@
 //!
 //! Sometimes a client that has just connected is disconnected, though nobody asked for it.
 //!
-//! Change whatever you like, except what it prints and sends. By hand:
+//! Change whatever you like, except what it prints and sends.
+//! By hand, in `examples/exercises/mine`:
 //! `cargo run --bin 06_wrong_client`, and in other terminals `nc 127.0.0.1 PORT`.
 
 use epollet::{Event, Events, Interest, Poll, Token};

@@ -7,7 +7,7 @@
 //! If one client sends a flood, the others get no answer until it has ended.
 //!
 //! Change whatever you like, except what it prints and sends. It is one thread, which sleeps in `poll`
-//! and nowhere else. By hand: `cargo run --bin 07_flood`,
+//! and nowhere else. By hand, in `examples/exercises/mine`: `cargo run --bin 07_flood`,
 //! `nc 127.0.0.1 PORT </dev/zero`, and in another terminal `nc 127.0.0.1 PORT`.
 
 use epollet::{Events, Interest, Poll, Token};

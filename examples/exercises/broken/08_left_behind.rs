@@ -5,7 +5,8 @@
 //! If several clients connect at the same moment, only one is greeted. Each of the others has to
 //! wait until somebody else connects.
 //!
-//! Change whatever you like, except what it prints and sends. By hand:
+//! Change whatever you like, except what it prints and sends.
+//! By hand, in `examples/exercises/mine`:
 //! `cargo run --bin 08_left_behind`, and `for i in 1 2 3; do nc 127.0.0.1 PORT & done`.
 
 use epollet::{Events, Interest, Poll, Token};

@@ -5,8 +5,10 @@
 //!
 //! When all descriptors are in use and another client connects, it uses a whole CPU.
 //!
-//! Change whatever you like, except what it prints and sends. By hand: `cargo build`, then
-//! `(ulimit -n 16; target/debug/09_no_descriptor)`, and many `nc 127.0.0.1 PORT`.
+//! Change whatever you like, except what it prints and sends.
+//! By hand, in `examples/exercises/mine`:
+//! `cargo build --bin 09_no_descriptor`, then `(ulimit -n 16; target/debug/09_no_descriptor)`, and
+//! many `nc 127.0.0.1 PORT`.
 
 use epollet::{Events, Interest, Poll, Token};
 use std::collections::HashMap;

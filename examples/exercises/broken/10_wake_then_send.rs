@@ -5,8 +5,8 @@
 //!
 //! Some results are computed and never sent.
 //!
-//! Change whatever you like, except what it prints and sends, and keep the second thread. By hand:
-//! `cargo run --bin 10_wake_then_send`, and `nc 127.0.0.1 PORT`.
+//! Change whatever you like, except what it prints and sends, and keep the second thread. By hand,
+//! in `examples/exercises/mine`: `cargo run --bin 10_wake_then_send`, and `nc 127.0.0.1 PORT`.
 
 use epollet::{Events, Interest, Poll, Registry, Token, Waker};
 use std::collections::HashMap;

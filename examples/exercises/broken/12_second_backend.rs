@@ -6,7 +6,8 @@
 //! An edge is reported again and again, and a registration from another thread does not reach a
 //! poll that sleeps.
 //!
-//! Change `PollQueue`, and what it is made of. By hand: `cargo run --bin 12_second_backend`.
+//! Change `PollQueue`, and what it is made of. By hand, in `examples/exercises/mine`:
+//! `cargo run --bin 12_second_backend`.
 
 use epollet::{Events, Interest, Poll, Registry, Token};
 use std::ffi::{c_int, c_short, c_ulong};

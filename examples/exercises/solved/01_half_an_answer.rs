@@ -4,7 +4,8 @@
 //!   change. So who has to read them?
 //! Hint: Read in a loop. It ends at end of file, which is a result of 0, and when nothing is left
 //!   for now, which is the error `WouldBlock`.
-//! Learned: After an edge, drain: read until `WouldBlock` or end of file.
+//! Learned: A level-triggered source is reported again while bytes are left. An edge-triggered one
+//!   is not: after an edge, drain: read until `WouldBlock` or end of file.
 
 use epollet::{Events, Interest, Poll};
 use std::io::{ErrorKind, Read, Result, Write};

@@ -1,7 +1,8 @@
 //! Symptom: LOSES
 //! Hint: How many bytes does `write` take? It says so. Print it.
 //! Hint: A write into a full buffer fails with `WouldBlock`, and one into a buffer that is nearly
-//!   full takes what fits. The program has to keep the rest, for each client.
+//!   full takes what fits. The program has to keep the rest, for each client. (`write_all` does not
+//!   help: at `WouldBlock` it returns that error, and the rest is lost. `handle` ignores the error.)
 //! Hint: The event that says that there is room again is `WRITABLE`. If you ask for it while
 //!   nothing is pending, every poll reports it, because a socket is nearly always writable.
 //! Learned: A write can be short. Keep the rest, and ask for `WRITABLE` only while there is one.
