@@ -59,7 +59,7 @@ impl Exercise {
         package::create(package)?;
         let source = self.source(package, program);
         if self.name == OWN_POLL {
-            own_poll::write_main(&source.with_file_name("main.rs"))?;
+            own_poll::write_main(package, program)?;
         }
         fs::write(source, text)
     }

@@ -16,8 +16,15 @@ pub struct Thread {
     pub ticks: u64,
     /// How often it has gone to sleep by itself.
     pub sleeps: u64,
-    /// The system call that it sleeps in, if that can be seen, and its first argument.
-    pub call: Option<(&'static str, u64)>,
+    /// The system call that it is in, if that can be seen, and its first argument.
+    call: Option<(&'static str, u64)>,
+}
+
+impl Thread {
+    /// The system call that it sleeps in. A thread that is stopped before a call does not sleep in it.
+    pub fn sleeps_in(&self) -> Option<(&'static str, u64)> {
+        self.call.filter(|_| self.state == 'S')
+    }
 }
 
 pub fn threads(pid: u32) -> Vec<Thread> {
@@ -94,14 +101,20 @@ const CALLS: [(u32, &str); 11] = [
 )))]
 const CALLS: [(u32, &str); 0] = [];
 
-/// A TCP socket of the process.
+/// A socket of the process.
 pub struct Socket {
     pub fd: u32,
+    /// It is in the kernel's tables of TCP sockets. One that was reset is in none, and neither is a
+    /// Unix socket: then nothing is known about what it has received and sent.
+    pub is_known: bool,
     pub listens: bool,
     /// Bytes that have arrived and are not read. Of a listener: connections to accept.
     pub unread: u64,
-    /// The peer has shut down its sending side or closed.
-    pub peer_closed: bool,
+    /// End of file has arrived. Whether the program has read it cannot be seen: the read that takes
+    /// the last bytes can take the end of file from the receive queue, too.
+    pub peer_finished: bool,
+    /// Bytes that were written and have not reached the peer.
+    pub unsent: u64,
     pub blocking: bool,
     /// What it is registered for, in any of the queues of the process.
     pub interest: Option<u32>,
@@ -121,21 +134,25 @@ pub fn sockets(pid: u32) -> Vec<Socket> {
         let inode = link
             .strip_prefix("socket:[")
             .and_then(|rest| rest.strip_suffix(']'));
-        let Some(row) = inode.and_then(|inode| by_inode.get(&inode.parse().ok()?)) else {
+        let Some(inode) = inode.and_then(|inode| inode.parse().ok()) else {
             continue;
         };
+        let row = by_inode.get(&inode);
         let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).unwrap_or_default();
         let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
         let flags = flags.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok());
-        let peer_closed = row.state == CLOSE_WAIT;
+        let peer_finished = row.is_some_and(|row| AFTER_END_OF_FILE.contains(&row.state));
+        let receive_queue = row.map_or(0, |row| row.receive_queue);
         sockets.push(Socket {
             fd,
-            listens: row.state == LISTEN,
-            // The kernel counts an end of file that is not read as one byte.
-            unread: row.receive_queue - u64::from(peer_closed && row.receive_queue > 0),
-            peer_closed,
+            is_known: row.is_some(),
+            listens: row.is_some_and(|row| row.state == LISTEN),
+            // The kernel counts an end of file behind unread bytes as one byte.
+            unread: receive_queue.saturating_sub(u64::from(peer_finished)),
+            peer_finished,
+            unsent: row.map_or(0, |row| row.send_queue),
             blocking: flags.is_some_and(|flags| flags & O_NONBLOCK == 0),
-            interest: interests.get(&fd).copied(),
+            interest: interests.get(&(fd, inode)).copied(),
         });
     }
     sockets
@@ -148,8 +165,12 @@ pub fn unread(pid: u32) -> u64 {
 }
 
 impl Socket {
-    /// What is left to do with it, or `None`. If the program spins, being writable counts.
-    pub fn describe(&self, spins: bool) -> Option<String> {
+    /// What is left to do with it, or `None`. If the program spins, being writable counts; if bytes
+    /// are missing, what was written counts.
+    pub fn describe(&self, symptom: &str) -> Option<String> {
+        if !self.is_known {
+            return None;
+        }
         let level = |bit| {
             self.interest
                 .is_some_and(|bits| bits & bit != 0 && bits & ffi::EPOLLET == 0)
@@ -167,15 +188,23 @@ impl Socket {
                 1 => parts.push(String::from("1 byte has arrived and is not read")),
                 count => parts.push(format!("{count} bytes have arrived and are not read")),
             }
-            if self.peer_closed {
+            if self.peer_finished {
                 let end = match self.unread {
-                    0 => "the peer has closed: a read returns 0, end of file",
-                    _ => "the peer has closed: end of file follows",
+                    0 => "end of file has arrived: a read returns 0",
+                    _ => "end of file follows",
                 };
                 parts.push(String::from(end));
             }
-            if spins && level(ffi::EPOLLOUT) {
+            if symptom == "SPINS" && level(ffi::EPOLLOUT) && self.unsent == 0 {
                 parts.push(String::from("there is room to write"));
+            }
+            if symptom == "LOSES" {
+                parts.push(match self.unsent {
+                    0 => String::from("all that was written has reached the peer"),
+                    count => {
+                        format!("the peer has not acknowledged {count} bytes of what was written")
+                    }
+                });
             }
             if parts.is_empty() {
                 return None;
@@ -192,12 +221,13 @@ impl Socket {
 
 const ALWAYS: u32 = ffi::EPOLLERR | ffi::EPOLLHUP; // The kernel adds them to every interest.
 const O_NONBLOCK: u32 = 0o4000;
-const CLOSE_WAIT: u8 = 8;
+const AFTER_END_OF_FILE: [u8; 3] = [8, 9, 11]; // CLOSE_WAIT, LAST_ACK, CLOSING
 const LISTEN: u8 = 10;
 
 /// One socket in the kernel's table.
 struct Row {
     state: u8,
+    send_queue: u64,
     receive_queue: u64,
     inode: u64,
 }
@@ -207,9 +237,10 @@ impl Row {
     fn parse(line: &str) -> Option<Row> {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let hexadecimal = |text: &str| u64::from_str_radix(text, 16).ok();
-        let (_, receive_queue) = fields.get(4)?.split_once(':')?;
+        let (send_queue, receive_queue) = fields.get(4)?.split_once(':')?;
         Some(Row {
             state: hexadecimal(fields[3])? as u8,
+            send_queue: hexadecimal(send_queue)?,
             receive_queue: hexadecimal(receive_queue)?,
             inode: fields.get(9)?.parse().ok()?,
         })
@@ -249,8 +280,9 @@ fn open_files(pid: u32) -> Vec<(u32, String)> {
         .collect()
 }
 
-/// Returns the interest of each registered descriptor.
-fn interests(pid: u32, files: &[(u32, String)]) -> HashMap<u32, u32> {
+/// Returns the interest of each registration: of a descriptor and its inode, because a descriptor
+/// can be used again while the file that it named is still registered.
+fn interests(pid: u32, files: &[(u32, String)]) -> HashMap<(u32, u64), u32> {
     let mut interests = HashMap::new();
     for (queue, _) in files
         .iter()
@@ -258,13 +290,18 @@ fn interests(pid: u32, files: &[(u32, String)]) -> HashMap<u32, u32> {
     {
         let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{queue}")).unwrap_or_default();
         for line in info.lines() {
-            // `tfd:        5 events:       19 data:  …`
-            if let ["tfd:", fd, "events:", events, ..] =
-                line.split_whitespace().collect::<Vec<_>>()[..]
-            {
-                if let (Ok(fd), Ok(bits)) = (fd.parse(), u32::from_str_radix(events, 16)) {
-                    interests.insert(fd, bits);
-                }
+            // `tfd:        5 events:       19 data:                5  pos:0 ino:115b2d9 sdev:9`
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let inode = fields.iter().find_map(|field| field.strip_prefix("ino:"));
+            let (["tfd:", fd, "events:", bits, ..], Some(inode)) = (&fields[..], inode) else {
+                continue;
+            };
+            if let (Ok(fd), Ok(bits), Ok(inode)) = (
+                fd.parse(),
+                u32::from_str_radix(bits, 16),
+                u64::from_str_radix(inode, 16),
+            ) {
+                interests.insert((fd, inode), bits);
             }
         }
     }

@@ -31,10 +31,7 @@ use std::fs;
 use std::io::{self, ErrorKind, Result, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
-/// An attempt takes no longer, after the build.
-const LIMIT: Duration = Duration::from_secs(10);
 const RUN: &str = "cargo run -q --example exercises";
 
 fn main() -> ExitCode {
@@ -63,15 +60,16 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> io::Error {
-    let text = format!("usage: {RUN} [NUMBER [hint | reset] | verify]");
+    let text = format!("usage: {RUN} [NUMBER [hint | reset]]");
     io::Error::new(ErrorKind::InvalidInput, text)
 }
 
-/// Finds an exercise by its number or its name.
+/// Finds an exercise by its number, with or without the leading 0, or its name.
 fn find(number: &str) -> Result<&'static Exercise> {
-    let found = EXERCISES
-        .iter()
-        .find(|exercise| number == exercise.name || number == exercise.number());
+    let is_it = |exercise: &&Exercise| {
+        number == exercise.name || format!("{number:0>2}") == exercise.number()
+    };
+    let found = EXERCISES.iter().find(is_it);
     found.ok_or_else(|| {
         let text = format!("there is no exercise {number}: `{RUN}` lists them");
         io::Error::new(ErrorKind::InvalidInput, text)
@@ -81,7 +79,7 @@ fn find(number: &str) -> Result<&'static Exercise> {
 fn list(out: &mut impl Write) -> Result<bool> {
     writeln!(
         out,
-        "Each exercise is a program with a mistake. Repair your copy of it.\n"
+        "Each exercise is a program that is broken or incomplete. Repair your copy.\n"
     )?;
     let next = EXERCISES.iter().find(|exercise| !exercise.is_done());
     for exercise in &EXERCISES {
@@ -104,6 +102,7 @@ fn list(out: &mut impl Write) -> Result<bool> {
         out,
         "\nYour copies are in examples/exercises/mine: open that folder in your editor."
     )?;
+    writeln!(out, "Terms are explained in src/guide/glossary.md.")?;
     writeln!(out, "`cargo clean` forgets what is done; your copies stay.")?;
     Ok(true)
 }
@@ -113,7 +112,7 @@ fn attempt(exercise: &Exercise, out: &mut impl Write) -> Result<bool> {
     let (name, number) = (exercise.name, exercise.number());
     let (mine, target) = (package::mine(), package::target());
     let copy = package::shown(&exercise.copy());
-    package::create(&mine)?; // Or the package may have been moved.
+    package::create(&mine)?;
     if !exercise.copy().exists() {
         exercise.write(&mine, name, &exercise.broken()?)?;
         writeln!(
@@ -130,12 +129,14 @@ fn attempt(exercise: &Exercise, out: &mut impl Write) -> Result<bool> {
     let program = Program {
         path,
         source: exercise.copy(),
-        limit: LIMIT,
     };
     if let Err(diagnosis) = (exercise.play)(&program) {
         writeln!(out, "{name}: {}", diagnosis.symptom)?;
         for line in &diagnosis.lines {
             writeln!(out, "  {}", line.replace('\n', "\n  "))?;
+        }
+        if diagnosis.symptom == "NOT TRIED" {
+            return Ok(false);
         }
         for kind in ["out", "err"] {
             show_printed(&program.path.with_extension(kind), out)?;
@@ -173,7 +174,13 @@ fn show_printed(file: &Path, out: &mut impl Write) -> Result<()> {
         writeln!(out, "\nThe end of {}:", package::shown(file))?;
     }
     for line in lines {
-        writeln!(out, "  {}", line.chars().take(78).collect::<String>())?;
+        let is_short = line.chars().count() <= 78;
+        let line = if is_short {
+            (*line).to_owned()
+        } else {
+            wrapped(line)
+        };
+        writeln!(out, "  {line}")?;
     }
     Ok(())
 }

@@ -42,12 +42,12 @@ const LONGEST: Duration = Duration::from_secs(60);
 const SHOWN: usize = 14;
 
 /// Writes the program that uses the learner's `poll.rs`, so that an editor understands that file.
-pub fn write_main(path: &Path) -> Result<()> {
-    fs::create_dir_all(path.parent().unwrap_or(path))?;
-    fs::write(
-        path,
-        MAIN.replace("EPOLLET", &package::root().display().to_string()),
-    )
+pub fn write_main(package: &Path, program: &str) -> Result<()> {
+    let folder = format!("src/bin/{program}");
+    let epollet = package::epollet(package, &folder).display().to_string();
+    fs::create_dir_all(package.join(&folder))?;
+    let path = package.join(folder).join("main.rs");
+    fs::write(path, MAIN.replace("EPOLLET", &epollet))
 }
 
 pub fn your_own_poll(program: &Program) -> Verdict {
@@ -64,7 +64,6 @@ pub fn your_own_poll(program: &Program) -> Verdict {
     let tests = Program {
         path: tests,
         source: program.source.clone(),
-        limit: program.limit,
     };
     let names = finished(&tests, &["--list"], ": test")?;
     // Enough threads, so that tests that do not end keep no other one waiting.
@@ -74,7 +73,7 @@ pub fn your_own_poll(program: &Program) -> Verdict {
         return Ok(());
     }
     let (count, all) = (missing.len(), names.len());
-    let mut lines = vec![format!("{count} of {all} tests fail, or do not end:")];
+    let mut lines = vec![format!("{count} of {all} tests fail, or have not ended:")];
     let without_module = |name: &&String| name.rsplit("::").next().map(String::from);
     lines.extend(missing.iter().take(SHOWN).filter_map(without_module));
     if count > SHOWN {
@@ -108,7 +107,8 @@ fn copy_package(copy: &Path) -> Result<()> {
     for entry in fs::read_dir(package::root())? {
         let entry = entry?;
         let (name, link) = (entry.file_name(), copy.join(entry.file_name()));
-        if name != "src" && name != "target" && !link.exists() {
+        if name != "src" && name != "target" {
+            let _ = fs::remove_file(&link); // One from before the package was moved, or none.
             symlink(entry.path(), link)?;
         }
     }

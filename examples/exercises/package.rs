@@ -42,7 +42,19 @@ pub fn target() -> PathBuf {
         .join("exercises")
 }
 
-/// Writes the manifest, with the place where epollet is now. Each file in `src/bin` is a program.
+/// Returns where epollet is, seen from a directory `below` a package. The learner's copies are inside
+/// epollet: a relative path stays right when it is moved. The package of `verify` may be elsewhere.
+pub fn epollet(package: &Path, below: &str) -> PathBuf {
+    if package == mine() {
+        // From `examples/exercises/mine`, and from a directory in it.
+        let up = Path::new(below).components().map(|_| "..");
+        up.chain(["../../.."]).collect()
+    } else {
+        root()
+    }
+}
+
+/// Writes the manifest. Each file in `src/bin` is a program.
 pub fn create(package: &Path) -> Result<()> {
     fs::create_dir_all(package.join("src/bin"))?;
     let text = format!(
@@ -56,7 +68,7 @@ pub fn create(package: &Path) -> Result<()> {
          epollet = {{ path = {:?} }}\n\
          \n\
          [workspace] # of its own: epollet's build does not see it\n",
-        root()
+        epollet(package, "")
     );
     fs::write(package.join("Cargo.toml"), text)
 }

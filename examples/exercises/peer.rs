@@ -30,12 +30,12 @@ impl Peer {
 
     /// Connects to the program. The kernel accepts for it, up to the length of the listen queue.
     pub fn connect(name: &str, to: SocketAddr, stage: &mut Stage) -> Result<Peer, Diagnosis> {
-        Peer::open(name, to).map_err(|error| stage.peer_failed(&error))
+        Peer::open(name, to).map_err(|error| stage.peer_failed(error))
     }
 
     /// The same, while the program is stopped.
     pub fn open(name: &str, to: SocketAddr) -> io::Result<Peer> {
-        let stream = TcpStream::connect_timeout(&to, Duration::from_secs(1))?;
+        let stream = TcpStream::connect_timeout(&to, Duration::from_secs(10))?;
         Peer::new(name, stream)
     }
 
@@ -51,7 +51,7 @@ impl Peer {
             accepted = listener.accept().ok();
             match accepted {
                 Some(_) => Seen::Done,
-                None => Seen::Missing(format!("it has not connected to {name}")),
+                None => Seen::Missing(format!("the program has not connected to {name}")),
             }
         })?;
         let (stream, _) = accepted.expect("until it is done");
@@ -104,7 +104,7 @@ impl Peer {
 
     pub fn says(&mut self, text: &str, stage: &mut Stage) -> Verdict {
         let result = self.send(text.as_bytes());
-        result.map_err(|error| stage.peer_failed(&error))
+        result.map_err(|error| stage.peer_failed(error))
     }
 
     /// Forgets what it has got, sends a line and waits for the answer.
@@ -112,7 +112,7 @@ impl Peer {
         self.read();
         self.got.clear();
         self.send(line.as_bytes())
-            .map_err(|error| stage.peer_failed(&error))?;
+            .map_err(|error| stage.peer_failed(error))?;
         self.gets(&format!("sent {line:?}"), answer, stage)
     }
 
@@ -129,13 +129,14 @@ impl Peer {
             if got == expected {
                 return Seen::Done;
             }
-            if !expected.starts_with(&*got) {
-                let line = format!("{name} has {after} and got {got:?}, not {expected:?}");
-                return Seen::Wrong("LOSES", line);
+            let line = format!("{name} has {after} and got {got:?}, not {expected:?}");
+            if expected.starts_with(&*got) {
+                Seen::Missing(line)
+            } else if got.len() < expected.len() {
+                Seen::Wrong("LOSES", line)
+            } else {
+                Seen::Wrong("DIFFERS", line)
             }
-            Seen::Missing(format!(
-                "{name} has {after} and got {got:?}, not {expected:?}"
-            ))
         })
     }
 

@@ -8,13 +8,11 @@ use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 /// A program to start.
 pub struct Program {
     pub path: PathBuf,
     pub source: PathBuf,
-    pub limit: Duration,
 }
 
 impl Program {
@@ -54,7 +52,7 @@ impl Program {
                 Ok(())
             })
         };
-        Ok(Stage::new(command.spawn()?, output, errors, self.limit))
+        Ok(Stage::new(command.spawn()?, output))
     }
 }
 

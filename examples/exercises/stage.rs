@@ -5,6 +5,7 @@
 use crate::look::{self, Thread};
 use crate::watch::{SPIN_SLEEPS, Watch, pause_after};
 use std::ffi::c_int;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -21,7 +22,7 @@ pub struct Diagnosis {
 
 pub type Verdict = Result<(), Diagnosis>;
 
-/// This runner itself could not do something.
+/// This runner itself could not do something. Nothing is known about the program.
 impl From<io::Error> for Diagnosis {
     fn from(error: io::Error) -> Diagnosis {
         Diagnosis {
@@ -43,19 +44,17 @@ pub enum Seen {
 pub struct Stage {
     child: Child,
     output: PathBuf,
-    errors: PathBuf,
     deadline: Instant,
     /// A program that is asleep for so long, with peers that wait, will not wake up.
     pub still: Duration,
 }
 
 impl Stage {
-    pub fn new(child: Child, output: PathBuf, errors: PathBuf, limit: Duration) -> Stage {
+    pub fn new(child: Child, output: PathBuf) -> Stage {
         Stage {
             child,
             output,
-            errors,
-            deadline: Instant::now() + limit,
+            deadline: Instant::now() + LIMIT,
             still: Duration::from_millis(400),
         }
     }
@@ -79,7 +78,9 @@ impl Stage {
             address = lines.find_map(|line| line.strip_prefix("listening on ")?.parse().ok());
             match address {
                 Some(_) => Seen::Done,
-                None => Seen::Missing(String::from("it has not printed `listening on ADDRESS`")),
+                None => Seen::Missing(String::from(
+                    "the program has not printed `listening on ADDRESS`",
+                )),
             }
         })?;
         Ok(address.expect("until it is done"))
@@ -119,27 +120,35 @@ impl Stage {
         }
     }
 
-    /// An attempt has a limit. A program that reaches it is neither asleep nor does it spin.
+    /// A program that is neither asleep nor spins can still wake up in vain, again and again. If it
+    /// does not even do that, it gets more time: the machine may be busy.
     fn is_in_time(&mut self, watch: &Watch, missing: &str) -> Verdict {
         let printed = fs::metadata(&self.output).map_or(0, |file| file.len());
         if printed > 10_000_000 {
-            let line = format!("it has printed {printed} bytes");
+            let line = format!("the program has printed {printed} bytes");
             return Err(self.diagnose("SPINS", vec![missing.to_owned(), line]));
+        }
+        let (waited, wakeups) = (watch.started.elapsed(), watch.sleeps());
+        if waited > self.still * PATIENCE && wakeups >= 10 {
+            let seconds = waited.as_secs();
+            let line = format!(
+                "in {seconds} s the program has woken up {wakeups} times, and this has not changed"
+            );
+            return Err(self.diagnose("HANGS", vec![missing.to_owned(), line]));
         }
         if Instant::now() < self.deadline {
             return Ok(());
         }
-        let mut lines = vec![missing.to_owned()];
-        if watch.started.elapsed() > Duration::from_secs(1) {
-            lines.push(String::from(
-                "it wakes up now and then, but that does not help",
-            ));
-            return Err(self.diagnose("HANGS", lines));
-        }
-        lines.push(String::from(
-            "it is at work, but this machine is too busy: try again",
-        ));
-        Err(self.diagnose("NOT TRIED", lines))
+        self.end();
+        let limit = LIMIT.as_secs();
+        Err(Diagnosis {
+            symptom: "NOT TRIED",
+            lines: vec![
+                format!("after {limit} s this was still missing:"),
+                missing.to_owned(),
+                String::from("this machine may be too busy: try again"),
+            ],
+        })
     }
 
     /// Waits until the program sleeps, and checks that it has read all that has arrived.
@@ -147,14 +156,14 @@ impl Stage {
         self.rests(when)?;
         match look::unread(self.pid()) {
             0 => Ok(()),
-            _ => Err(self.stuck(format!("{what} has arrived, and is not read to the end"))),
+            _ => Err(self.stuck(format!("{what} has arrived and is not read to the end"))),
         }
     }
 
     /// Waits until the program sleeps in its queue, with nothing left to do.
     pub fn rests(&mut self, when: &str) -> Verdict {
         let mut watch = Watch::new();
-        let expected = format!("it should sleep {when}");
+        let expected = format!("the program should sleep in `poll` {when}");
         loop {
             if let Some(status) = self.ended() {
                 return Err(self.ended_with(status, expected));
@@ -182,13 +191,18 @@ impl Stage {
             let printed = fs::read_to_string(&output).unwrap_or_default();
             printed.lines().last().unwrap_or_default().to_owned()
         };
-        let missing = || format!("{sent}; the answer is {:?}, not {expected:?}", answer());
+        let missing = || {
+            format!(
+                "{sent}; the program has printed {:?}, not {expected:?}",
+                answer()
+            )
+        };
         self.ends(missing)?;
         if answer() == expected {
             return Ok(());
         }
         Err(Diagnosis {
-            symptom: "LOSES",
+            symptom: "DIFFERS",
             lines: vec![missing()],
         })
     }
@@ -207,35 +221,48 @@ impl Stage {
         let is_stopped = |thread: &Thread| matches!(thread.state, 'T' | 't' | 'Z');
         while !look::threads(self.pid()).iter().all(is_stopped) {
             if let Some(status) = self.ended() {
-                return Err(self.ended_with(status, String::from("it should be running")));
+                return Err(self.ended_with(status, String::from("the program should be running")));
             }
             thread::sleep(Duration::from_millis(1));
         }
         let result = act();
         self.signal(SIGCONT);
-        result.map_err(|error| self.peer_failed(&error))
+        result.map_err(|error| self.peer_failed(error))
     }
 
     pub fn descriptors(&self) -> usize {
         look::descriptors(self.pid()).0
     }
 
-    /// Checks that no more descriptors are open than before.
+    /// Waits until no more descriptors are open than before.
     pub fn leaves(&mut self, before: usize) -> Verdict {
-        let (now, _) = look::descriptors(self.pid());
-        if now <= before {
-            return Ok(());
-        }
-        let line = format!(
-            "all clients have left, and {} descriptors are still open",
-            now - before
-        );
-        Err(self.diagnose("LEAKS", vec![line]))
+        let pid = self.pid();
+        let result = self.until(|| match look::descriptors(pid).0 {
+            now if now <= before => Seen::Done,
+            now => Seen::Missing(format!(
+                "all clients have left, and {} more descriptors than at first are open",
+                now - before
+            )),
+        });
+        result.map_err(|mut diagnosis| {
+            if matches!(diagnosis.symptom, "HANGS" | "LOSES") {
+                diagnosis.symptom = "LEAKS";
+            }
+            diagnosis
+        })
     }
 
-    /// A peer could not do its part, because the program has closed the connection.
-    pub fn peer_failed(&mut self, error: &io::Error) -> Diagnosis {
-        self.wrong("CUTS", format!("a peer cannot continue: {error}"))
+    /// A peer could not do its part: the program has closed the connection, or it is this runner.
+    pub fn peer_failed(&mut self, error: io::Error) -> Diagnosis {
+        match error.kind() {
+            ErrorKind::BrokenPipe
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::ConnectionRefused
+            | ErrorKind::ConnectionReset => {
+                self.wrong("CUTS", format!("a peer cannot continue: {error}"))
+            }
+            _ => error.into(),
+        }
     }
 
     /// A peer has seen something wrong. If the program is just ending, that is why.
@@ -256,35 +283,27 @@ impl Stage {
 
     fn ended_with(&self, status: ExitStatus, missing: String) -> Diagnosis {
         let how = match (status.code(), status.signal()) {
-            (Some(code), _) => format!("it has ended, with exit code {code}"),
-            (None, signal) => format!("it was ended by signal {}", signal.unwrap_or(0)),
+            (Some(code), _) => format!("the program has ended, with exit code {code}"),
+            (None, signal) => format!("signal {} has ended the program", signal.unwrap_or(0)),
         };
-        let mut lines = vec![missing, how];
-        let errors = fs::read_to_string(&self.errors).unwrap_or_default();
-        lines.extend(
-            errors
-                .lines()
-                .filter(|line| !line.is_empty())
-                .take(4)
-                .map(String::from),
-        );
         Diagnosis {
             symptom: "ENDS",
-            lines,
+            lines: vec![missing, how],
         }
     }
 
     /// It sleeps, and nothing will wake it. Where, and what is left to do, tell what is wrong.
     fn stuck(&mut self, missing: String) -> Diagnosis {
-        let has_something_to_do = look::sockets(self.pid())
+        let sockets = look::sockets(self.pid());
+        let may_have_something_to_do = sockets
             .iter()
-            .any(|socket| socket.describe(false).is_some());
+            .any(|socket| !socket.is_known || socket.describe("HANGS").is_some());
         if self.blocking_call().is_some() {
             self.diagnose("BLOCKS", vec![missing])
-        } else if has_something_to_do || !self.sleeps_in_queue() {
+        } else if may_have_something_to_do || !self.sleeps_in_queue() {
             self.diagnose("HANGS", vec![missing])
         } else {
-            let line = String::from("it has read everything that has arrived");
+            let line = String::from("no socket has bytes to read or connections to accept");
             self.diagnose("LOSES", vec![missing, line])
         }
     }
@@ -293,16 +312,18 @@ impl Stage {
     fn blocking_call(&self) -> Option<(&'static str, u64)> {
         let calls = ["read", "recv", "write", "send", "accept", "connect"];
         let threads = look::threads(self.pid());
-        let mut asleep = threads.iter().filter_map(|thread| thread.call);
+        let mut asleep = threads.iter().filter_map(Thread::sleeps_in);
         asleep.find(|(call, fd)| calls.contains(call) && look::is_socket(self.pid(), *fd))
     }
 
     fn sleeps_in_queue(&self) -> bool {
         let threads = look::threads(self.pid());
         // If the calls cannot be seen, nothing speaks against it.
-        threads
-            .iter()
-            .any(|thread| thread.call.is_none_or(|(call, _)| call == "epoll_wait"))
+        threads.iter().any(|thread| {
+            thread
+                .sleeps_in()
+                .is_none_or(|(call, _)| call == "epoll_wait")
+        })
     }
 
     /// Adds what can be seen from outside.
@@ -311,8 +332,13 @@ impl Stage {
         let sockets = look::sockets(pid);
         if symptom != "SPINS" {
             for thread in look::threads(pid) {
-                let Some((call, argument)) = thread.call else {
+                let Some((call, argument)) = thread.sleeps_in() else {
                     continue;
+                };
+                let who = if thread.id == pid {
+                    "the program"
+                } else {
+                    "another thread"
                 };
                 let socket = sockets
                     .iter()
@@ -323,28 +349,40 @@ impl Stage {
                 };
                 match call {
                     "futex" if thread.id != pid => {} // A worker without work.
-                    "futex" => lines.push(String::from("it waits for another thread")),
-                    "poll" | "sleep" => lines.push(format!("it sleeps in {call}")),
-                    _ => lines.push(format!("it sleeps in {call} on fd {argument}{kind}")),
+                    "futex" => lines.push(format!(
+                        "{who} sleeps in futex: it waits for a lock, a channel or a thread"
+                    )),
+                    "poll" | "sleep" => lines.push(format!("{who} sleeps in {call}")),
+                    _ => lines.push(format!("{who} sleeps in {call} on fd {argument}{kind}")),
                 }
             }
         }
         let (open, limit) = look::descriptors(pid);
         if open >= limit {
             lines.push(format!(
-                "all {limit} descriptors that it may open are in use"
+                "all {limit} descriptors that the program may open are in use"
             ));
         }
         let described: Vec<_> = sockets
             .iter()
-            .filter_map(|socket| socket.describe(symptom == "SPINS"))
+            .filter_map(|socket| socket.describe(symptom))
             .collect();
         lines.extend(described.iter().take(4).cloned());
         if described.len() > 4 {
             lines.push(format!("and {} more descriptors", described.len() - 4));
         }
-        self.signal(SIGKILL); // Or it would print what it sees when its peers leave the stage.
+        self.end();
         Diagnosis { symptom, lines }
+    }
+
+    /// Ends the program before its peers leave the stage: it must not print what it sees then.
+    fn end(&self) {
+        self.signal(SIGKILL);
+        let start = Instant::now();
+        let is_dead = |thread: &Thread| matches!(thread.state, 'Z' | 'X');
+        while !look::threads(self.pid()).iter().all(is_dead) && start.elapsed() < self.still {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn signal(&self, signal: c_int) {
@@ -361,6 +399,11 @@ impl Drop for Stage {
         let _ = self.child.wait();
     }
 }
+
+/// An attempt ends after so long, whatever happens.
+const LIMIT: Duration = Duration::from_secs(60);
+/// So many times `still` without progress, though it wakes up now and then: it hangs.
+const PATIENCE: u32 = 25;
 
 const SIGKILL: c_int = 9;
 const SIGCONT: c_int = 18;

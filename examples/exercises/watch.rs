@@ -46,7 +46,8 @@ impl Watch {
                 self.threads.push((thread.clone(), thread, asleep));
                 continue;
             };
-            if !asleep || thread.sleeps != last.sleeps {
+            // `D`: it waits for a disk, for example, and not for its peers.
+            if !asleep || thread.state == 'D' || thread.sleeps != last.sleeps {
                 self.still_since = Instant::now();
             }
             *slept |= asleep || thread.sleeps != first.sleeps;
@@ -59,19 +60,26 @@ impl Watch {
         self.last_look.saturating_duration_since(self.still_since) >= time
     }
 
+    /// How often a thread has gone to sleep: the one that did it most often.
+    pub fn sleeps(&self) -> u64 {
+        let threads = self.threads.iter();
+        let sleeps = threads.map(|(first, last, _)| last.sleeps - first.sleeps);
+        sleeps.max().unwrap_or(0)
+    }
+
     pub fn spins(&self) -> Option<String> {
         let seconds = self.started.elapsed().as_secs_f64().max(1.0);
         for (first, last, slept) in &self.threads {
             let ticks = last.ticks - first.ticks;
             if !slept && ticks >= SPIN_TICKS {
                 return Some(format!(
-                    "it has used {} ms of CPU time without a sleep",
+                    "the program has used {} ms of CPU time without a sleep",
                     ticks * 10
                 ));
             }
             let sleeps = last.sleeps - first.sleeps;
             if sleeps as f64 / seconds >= SPIN_SLEEPS as f64 {
-                return Some(format!("it has gone to sleep and woken up {sleeps} times"));
+                return Some(format!("the program has woken up {sleeps} times"));
             }
         }
         None

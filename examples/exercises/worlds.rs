@@ -21,7 +21,7 @@ pub fn half_an_answer(program: &Program) -> Verdict {
         server.send(&[b'a'; 40_000])?;
         server.arrived()
     })?;
-    let first_part = "the first part of the answer, 40000 bytes,";
+    let first_part = "the first part of the answer";
     stage.has_read(first_part, "until the rest of the answer arrives")?;
     stage.stopped(|| {
         server.send(&[b'b'; 20_000])?;
@@ -77,7 +77,7 @@ pub fn a_slow_reader(program: &Program) -> Verdict {
         other.says("please\n", &mut stage)?;
         gets_all(&mut other, &answer, &mut stage)?;
         gets_all(&mut slow, &answer, &mut stage)?;
-        stage.rests("after all answers, while both clients are still connected")?;
+        stage.rests("after both clients have got all")?;
     }
     drop((slow, other));
     stage.rests("after both clients have left")?;
@@ -95,7 +95,9 @@ fn gets_all(peer: &mut Peer, answer: &[u8], stage: &mut Stage) -> Verdict {
         let line = format!("{name} has got {count} of {all} bytes");
         match peer.end {
             Some(end) => Seen::Wrong("LOSES", format!("{line}, and then {end}")),
-            None if count >= all => Seen::Wrong("LOSES", format!("{line}, and they differ")),
+            None if count >= all => {
+                Seen::Wrong("DIFFERS", format!("{line}, and not the right ones"))
+            }
             None => Seen::Missing(line),
         }
     })?;
@@ -234,9 +236,9 @@ pub fn flood(program: &Program) -> Verdict {
             Ok(read) if read <= sent / 2 => Seen::Done,
             Ok(read) => Seen::Wrong(
                 "STARVES",
-                format!("{line}, and the server\nread {read} bytes before it answered"),
+                format!("{line}, and the answer\nsays that {read} bytes had been read before"),
             ),
-            Err(_) => Seen::Wrong("LOSES", format!("{line} and got {got:?}")),
+            Err(_) => Seen::Wrong("DIFFERS", format!("{line} and got {got:?}")),
         }
     })?;
     stage.has_read("the flood", "after the flood")?;
@@ -287,7 +289,7 @@ pub fn no_descriptor(program: &Program) -> Verdict {
         client.says("hello\n", &mut stage)?;
         waiting.push(client);
     }
-    stage.rests("while clients wait and no descriptor is free")?;
+    stage.rests("while clients wait for a descriptor")?;
     clients[0].ask("hello\n", "hello\n", &mut stage)?;
     for client in &mut waiting {
         drop(clients.pop());
@@ -337,7 +339,10 @@ pub fn wake_then_send(program: &Program) -> Verdict {
             Some(end) => Seen::Wrong("CUTS", format!("{line}, and then {end}")),
             None if got == squares => Seen::Done,
             None if squares.starts_with(&got) => Seen::Missing(line),
-            None => Seen::Wrong("LOSES", format!("{line}, but not the right ones in order")),
+            None => Seen::Wrong(
+                "DIFFERS",
+                format!("{line}, but not the right ones in order"),
+            ),
         }
     })?;
     stage.rests("after all squares were sent")?;
