@@ -212,6 +212,9 @@ impl Socket {
             parts.join("\n        ")
         };
         let interest = match self.interest {
+            Some(bits) if bits & ALWAYS == 0 => {
+                String::from("registered, but disabled: its one-shot event was reported")
+            }
             Some(bits) => format!("registered for {:?}", Interest::from(bits & !ALWAYS)),
             None => String::from("not registered"),
         };
@@ -219,7 +222,8 @@ impl Socket {
     }
 }
 
-const ALWAYS: u32 = ffi::EPOLLERR | ffi::EPOLLHUP; // The kernel adds them to every interest.
+/// The kernel adds them to every interest, and removes them when a one-shot event is reported.
+const ALWAYS: u32 = ffi::EPOLLERR | ffi::EPOLLHUP;
 const O_NONBLOCK: u32 = 0o4000;
 const AFTER_END_OF_FILE: [u8; 3] = [8, 9, 11]; // CLOSE_WAIT, LAST_ACK, CLOSING
 const LISTEN: u8 = 10;

@@ -162,16 +162,18 @@ fn attempt(exercise: &Exercise, out: &mut impl Write) -> Result<bool> {
     Ok(true)
 }
 
-/// Shows the end of what the program has printed.
+/// Shows the end of what the program has printed, before a panic's backtrace.
 fn show_printed(file: &Path, out: &mut impl Write) -> Result<()> {
     let printed = fs::read(file).unwrap_or_default();
-    let end = &printed[printed.len().saturating_sub(1000)..];
+    let text = String::from_utf8_lossy(&printed);
+    let text = text.split("\nstack backtrace:").next().unwrap_or(&text);
+    let end = &text.as_bytes()[text.len().saturating_sub(1000)..];
     let end = String::from_utf8_lossy(end);
     let mut lines: Vec<&str> = end.lines().collect();
     lines.retain(|line| !line.starts_with("listening on "));
     let lines = &lines[lines.len().saturating_sub(5)..];
     if !lines.is_empty() {
-        writeln!(out, "\nThe end of {}:", package::shown(file))?;
+        writeln!(out, "\nFrom {}:", package::shown(file))?;
     }
     for line in lines {
         let is_short = line.chars().count() <= 78;

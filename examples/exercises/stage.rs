@@ -144,7 +144,7 @@ impl Stage {
         Err(Diagnosis {
             symptom: "NOT TRIED",
             lines: vec![
-                format!("after {limit} s this was still missing:"),
+                format!("the attempt was ended after {limit} s, in this state:"),
                 missing.to_owned(),
                 String::from("this machine may be too busy: try again"),
             ],
