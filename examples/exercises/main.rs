@@ -170,7 +170,7 @@ fn show_printed(file: &Path, out: &mut impl Write) -> Result<()> {
     let end = &text.as_bytes()[text.len().saturating_sub(1000)..];
     let end = String::from_utf8_lossy(end);
     let mut lines: Vec<&str> = end.lines().collect();
-    lines.retain(|line| !line.starts_with("listening on "));
+    lines.retain(|line| !line.is_empty() && !line.starts_with("listening on "));
     let lines = &lines[lines.len().saturating_sub(5)..];
     if !lines.is_empty() {
         writeln!(out, "\nFrom {}:", package::shown(file))?;
