@@ -62,6 +62,7 @@ pub mod c {
         pub fn kill(pid: c_int, signal: c_int) -> c_int;
         pub fn listen(fd: c_int, backlog: c_int) -> c_int;
         pub fn memfd_create(name: *const c_char, flags: c_uint) -> c_int;
+        pub fn open(path: *const c_char, flags: c_int, ...) -> c_int;
         pub fn mkfifo(path: *const c_char, mode: c_uint) -> c_int;
         pub fn pause() -> c_int;
         pub fn pipe2(fds: *mut c_int, flags: c_int) -> c_int;
