@@ -320,6 +320,7 @@ fn a_failing_log_does_not_end_the_server() {
         assert_eq!(body(&answer_to(address, &get("/0/a"))), "a");
     }
     stopper.wake().unwrap();
+    until("the server stops", || thread.is_finished());
     thread.join().unwrap().unwrap();
 }
 
