@@ -65,7 +65,8 @@ on_machine() {
     install qemu-user-static "gcc-$gnu" "libc6-dev-$1-cross"
     # Here qemu translates between two byte orders, and the counter of the eventfd does not get full.
     [ "$1" = s390x ] && skip=(--skip a_full_waker_would_block)
-    emulated cargo test --lib -- --skip thousand "${skip[@]}"
+    # qemu does not know SO_MEMINFO.
+    emulated cargo test --lib -- --skip thousand --skip tcp_has_an_edge_for_room "${skip[@]}"
     abi_package
     cd "$work/abi"
     emulated cargo test
