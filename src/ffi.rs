@@ -65,7 +65,7 @@ impl Event {
 
     /// Returns true for `EPOLLERR`: usually, an error is pending. On a socket, the first
     /// `take_error`, read or write (not on a Unix stream) returns and clears it. (On a stream, reads
-    /// return the unread data first.)
+    /// return the unread data first. On TCP after end of file, they return 0 bytes and leave it.)
     pub fn is_error(&self) -> bool {
         self.has(EPOLLERR)
     }

@@ -27,10 +27,11 @@ use std::time::{Duration, Instant};
 /// **Make sources non-blocking.** On a blocking source, the last read of a drain blocks. And
 /// readiness is a hint: another thread may have read first.
 ///
-/// **After end of file, drop the source**, or take `READABLE` out of its interest if there is still
-/// something to send. Otherwise, a level-triggered source is reported again and again. To notice
-/// the end, read if [`is_readable`](Event::is_readable), [`is_read_closed`](Event::is_read_closed)
-/// or [`is_error`](Event::is_error) is true: end of file on an empty pipe is not `is_readable`.
+/// **After end of file, drop the source.** A level-triggered one is reported again and again. If
+/// there is still something to send, take `READABLE` out of its interest, and drop it when all is
+/// sent or [`is_error`](Event::is_error) is true. To notice the end, read if
+/// [`is_readable`](Event::is_readable), [`is_read_closed`](Event::is_read_closed) or `is_error` is
+/// true: end of file on an empty pipe is not `is_readable`.
 ///
 /// [`epoll(7)`]: https://man7.org/linux/man-pages/man7/epoll.7.html
 #[derive(Debug)]

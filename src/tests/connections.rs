@@ -75,9 +75,12 @@ fn tcp_state(stream: &TcpStream) -> u8 {
     state
 }
 
+/// On POWER, some constants have other numbers.
+const IS_POWER: bool = cfg!(any(target_arch = "powerpc", target_arch = "powerpc64"));
+
 /// The number of bytes that a read would return now.
 fn bytes_ready(source: &impl AsRawFd) -> usize {
-    const FIONREAD: c_ulong = 0x541B;
+    const FIONREAD: c_ulong = if IS_POWER { 0x4004_667F } else { 0x541B };
     let mut count = -1;
     // SAFETY: the kernel writes an int.
     assert_eq!(
@@ -89,7 +92,7 @@ fn bytes_ready(source: &impl AsRawFd) -> usize {
 
 /// The number of bytes that were sent and that the peer has not confirmed.
 fn bytes_unconfirmed(stream: &TcpStream) -> usize {
-    const SIOCOUTQ: c_ulong = 0x5411;
+    const SIOCOUTQ: c_ulong = if IS_POWER { 0x4004_7473 } else { 0x5411 };
     let mut count = -1;
     // SAFETY: the kernel writes an int.
     let asked = unsafe { ioctl(stream.as_raw_fd(), SIOCOUTQ, &raw mut count) };
