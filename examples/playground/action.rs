@@ -50,20 +50,26 @@ impl Action {
             ["duplicate", source] => Action::Duplicate(source.into()),
             ["close", source] => Action::Close(source.into()),
             ["register", queue, source, token, bits] => {
-                let (token, bits) = (number(token, 0, LARGEST_TOKEN)?, interest(bits)?);
+                let (token, bits) = (number("token", token, 0, LARGEST_TOKEN)?, interest(bits)?);
                 Action::Register(queue.into(), source.into(), token, bits)
             }
             ["reregister", queue, source, token, bits] => {
-                let (token, bits) = (number(token, 0, LARGEST_TOKEN)?, interest(bits)?);
+                let (token, bits) = (number("token", token, 0, LARGEST_TOKEN)?, interest(bits)?);
                 Action::Reregister(queue.into(), source.into(), token, bits)
             }
             ["deregister", queue, source] => Action::Deregister(queue.into(), source.into()),
-            ["write", source, count] => Action::Write(source.into(), number(count, 1, UNREAD)?),
-            ["read", source, count] => Action::Read(source.into(), number(count, 1, MOST_READ)?),
-            ["shutdown", source] => Action::Shutdown(source.into()),
-            ["poll", queue, capacity] => {
-                Action::Poll(queue.into(), number(capacity, 1, MOST_EVENTS)?)
+            ["write", source, count] => {
+                Action::Write(source.into(), number("amount to write", count, 1, UNREAD)?)
             }
+            ["read", source, count] => Action::Read(
+                source.into(),
+                number("amount to read", count, 1, MOST_READ)?,
+            ),
+            ["shutdown", source] => Action::Shutdown(source.into()),
+            ["poll", queue, capacity] => Action::Poll(
+                queue.into(),
+                number("room for events", capacity, 1, MOST_EVENTS)?,
+            ),
             _ => return Err("This is not an action of the bench.".into()),
         })
     }
@@ -85,12 +91,13 @@ impl Action {
     }
 }
 
-fn number(text: &str, least: usize, most: usize) -> Result<usize, String> {
+/// `what` names the field in the error.
+fn number(what: &str, text: &str, least: usize, most: usize) -> Result<usize, String> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let number = text.parse().ok().filter(|_| digits);
     number
         .filter(|number| (least..=most).contains(number))
-        .ok_or_else(|| format!("A number from {least} to {most} is needed here."))
+        .ok_or_else(|| format!("The {what} must be a number from {least} to {most}."))
 }
 
 /// `IN|OUT|ET`, or `none`.

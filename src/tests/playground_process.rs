@@ -191,9 +191,11 @@ fn each_visitor_has_a_bench_that_ends_with_the_page() {
     let state = other.wait_for("\"step\":2");
     assert!(state.contains("\"sources\":[]"), "{state}");
     for (line, sentence) in [
-        ("poll q1 0", "A number from 1 to 16 is needed here."),
-        ("poll q1 +1", "A number from 1 to 16 is needed here."),
-        ("write s1_peer 99", "A number from 1 to 16 is needed here."),
+        ("poll q1 0", "The room for events must be a number"),
+        ("poll q1 +1", "The room for events must be a number"),
+        ("write s1_peer 99", "The amount to write must be a number"),
+        ("read s1 99", "The amount to read must be a number"),
+        ("register q1 s1  IN", "The token must be a number from 0"),
         ("register q1 s1 1 IN|EXCLUSIVE", "An interest is made of"),
         ("read s9 1", "No open descriptor has this name."),
         ("read q1 1", "q1 is a queue"),
