@@ -64,7 +64,8 @@ pub const SCENES: [Scene; 6] = [
     },
     Scene {
         name: "One byte left",
-        about: "s1 is edge-triggered. Three bytes arrive, and the program reads only two of them.",
+        about: "s1 is edge-triggered. Three bytes arrive. After the first poll, the program reads two \
+                of them.",
         rounds: &[
             Round {
                 script: &["stream", "register q1 s1 1 IN|ET", "write s1_peer 3"],
@@ -97,8 +98,8 @@ pub const SCENES: [Scene; 6] = [
     },
     Scene {
         name: "One-shot",
-        about: "s1 is registered with EPOLLONESHOT: it is reported once, and then the registration \
-                is disabled.",
+        about: "s1 is registered with EPOLLONESHOT. One byte arrives before the first poll, and \
+                another one after it.",
         rounds: &[
             Round {
                 script: &["stream", "register q1 s1 1 IN|ONESHOT", "write s1_peer 1"],
@@ -168,7 +169,8 @@ pub const SCENES: [Scene; 6] = [
             },
         ],
         then: "On a new bench, add a stream, duplicate s1, and register both with different tokens. \
-               Then one byte makes two events.",
+               Then one byte makes two events. A wakeup goes to the newer registration first, so \
+               its event comes first.",
     },
     Scene {
         name: "A queue in a queue",
@@ -242,9 +244,18 @@ pub const SCENES: [Scene; 6] = [
                 script: &[],
                 question: "Nothing has changed. Which one does the next poll report?",
                 poll: "poll q1 1",
-                answer: "Token 2. Everyone gets a turn: what was reported goes to the tail, and \
-                         what did not fit comes first. A small capacity starves no source.",
+                answer: "Token 2. What was reported goes to the tail, and what did not fit comes \
+                         first.",
                 tokens: &[2],
+            },
+            Round {
+                script: &[],
+                question: "Each stream has been reported once, and nobody has read. Which one does \
+                           the next poll report?",
+                poll: "poll q1 1",
+                answer: "Token 3: the first one comes round again. Everyone gets a turn, so a \
+                         small capacity starves no source.",
+                tokens: &[3],
             },
         ],
         then: "Poll with room for 2, several times, and predict the pairs.",

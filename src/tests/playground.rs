@@ -160,9 +160,9 @@ fn what_a_scene_suggests_to_try_next_comes_true() {
         ],
         &[("register q1 q2 1 IN", &[])],
         &[
+            ("poll q1 2", &[1, 2]),
             ("poll q1 2", &[3, 1]),
             ("poll q1 2", &[2, 3]),
-            ("poll q1 2", &[1, 2]),
         ],
     ];
     for (number, lines) in tries.into_iter().enumerate() {

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::{env, fs, thread, time::Duration};
 
 /// The six scenes: how many questions each has.
-const QUESTIONS: [usize; 6] = [3, 3, 3, 3, 3, 3];
+const QUESTIONS: [usize; 6] = [3, 3, 3, 3, 3, 4];
 
 fn open() -> (Playground, Browser) {
     start(Playground::start(false))
