@@ -40,6 +40,9 @@ fn in_each_scene_the_page_shows_what_the_kernel_returned() {
             );
             browser.wait(&ready);
             assert_eq!(browser.text("#answer"), "The answer comes after the poll.");
+            // There is something to predict besides nothing.
+            let options = browser.run("return $('guess').querySelectorAll('input').length");
+            assert!(options.as_u64() > Some(1), "scene {scene}, {question}");
             browser.click("#ask");
             browser.wait("now().scene.answered");
             assert!(browser.text("#answer").starts_with("The kernel reported "));
@@ -226,6 +229,24 @@ fn a_prediction_is_compared_with_the_report() {
     assert_eq!(browser.text(".verdict"), verdict);
 }
 
+#[test]
+fn the_mode_follows_the_bits() {
+    let (_playground, browser) = open();
+    browser.click("#add-stream");
+    browser.wait("now().sources.length === 2");
+    let level = "Level-triggered, unless EPOLLET is set.";
+    let edge = "Edge-triggered, because EPOLLET is set.";
+    assert_eq!(browser.text("#mode"), level);
+    browser.click("#bit-ET");
+    assert_eq!(browser.text("#mode"), edge);
+    browser.click("#register");
+    browser.wait("now().queues[0].interest.length === 1");
+    assert_eq!(browser.text("#mode"), edge);
+    browser.click("#new");
+    browser.wait("now().step === 1");
+    assert_eq!(browser.text("#mode"), level);
+}
+
 /// Tab reaches everything, and Enter and Space press it.
 #[test]
 fn the_keyboard_is_enough() {
@@ -306,6 +327,9 @@ fn going_back_shows_the_lists_as_they_were() {
     browser.click("#scene-0");
     browser.wait("now().scene && !now().more");
     let before = browser.text("#queues");
+    browser.click("#step-4");
+    assert_eq!(browser.run("return $('guess').disabled"), json!(true));
+    browser.click("#now");
     browser.click("#ask");
     browser.wait("now().scene.answered");
     let after = browser.text("#queues");
@@ -317,6 +341,7 @@ fn going_back_shows_the_lists_as_they_were() {
         "The lists as they were after step 7 of 8."
     );
     assert_eq!(browser.run("return $('poll-q1').disabled"), json!(true));
+    assert_eq!(browser.run("return $('next').disabled"), json!(true));
     browser.click("#now");
     assert_eq!(browser.text("#queues"), after);
 }
