@@ -73,6 +73,18 @@ impl Peer {
         self.stream.shutdown(Shutdown::Write)
     }
 
+    /// Closes the connection with a reset instead of end of file.
+    pub fn reset(self) -> io::Result<()> {
+        let linger: [c_int; 2] = [1, 0]; // `struct linger`: it is on, for 0 seconds.
+        let size = size_of_val(&linger) as u32;
+        let fd = self.stream.as_raw_fd();
+        // SAFETY: the kernel reads `size` bytes before the call returns.
+        match unsafe { setsockopt(fd, SOL_SOCKET, SO_LINGER, linger.as_ptr(), size) } {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()), // Dropping the stream closes it.
+        }
+    }
+
     /// Waits until all that was sent is in the program's receive queue: it is acknowledged.
     pub fn arrived(&self) -> io::Result<()> {
         let deadline = Instant::now() + Duration::from_secs(10);
@@ -152,6 +164,8 @@ impl Peer {
     }
 }
 
+const SOL_SOCKET: c_int = 1;
+const SO_LINGER: c_int = 13;
 const SIOCOUTQ: c_ulong = if cfg!(target_arch = "powerpc64") {
     0x4004_7473
 } else {
@@ -159,5 +173,6 @@ const SIOCOUTQ: c_ulong = if cfg!(target_arch = "powerpc64") {
 };
 
 unsafe extern "C" {
+    fn setsockopt(fd: c_int, level: c_int, name: c_int, value: *const c_int, size: u32) -> c_int;
     fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
 }

@@ -60,6 +60,16 @@ pub fn one_client_left(program: &Program) -> Verdict {
     })?;
     drop(second);
     stage.rests("after both clients have left")?;
+    stage.leaves(descriptors)?;
+    // Its line can be read, but not answered.
+    let mut third = Peer::connect("client 3", address, &mut stage)?;
+    third.ask("hello\n", "hello\n", &mut stage)?;
+    stage.stopped(|| {
+        third.send(b"bye\n")?;
+        third.arrived()?;
+        third.reset()
+    })?;
+    stage.rests("after client 3 has sent a line and reset the connection")?;
     stage.leaves(descriptors)
 }
 
@@ -115,9 +125,20 @@ pub fn counted_twice(program: &Program) -> Verdict {
     }
     stage.rests("until an answer arrives")?;
     let mut last = servers.pop().expect("three");
+    // The first answer arrives in two parts, and its end of file later than both.
+    for (part, count) in [("the first part", 40), ("the rest", 60)] {
+        stage.stopped(|| {
+            servers[0].send(&vec![b'a'; count])?;
+            servers[0].arrived()
+        })?;
+        let what = format!("{part} of answer 1");
+        stage.has_read(&what, &format!("after {what}"))?;
+    }
     for (mut server, number) in servers.into_iter().zip(1..) {
         stage.stopped(|| {
-            server.send(&[b'a'; 100])?;
+            if number > 1 {
+                server.send(&[b'a'; 100])?;
+            }
             server.finish()?;
             server.arrived()
         })?;
@@ -150,6 +171,22 @@ pub fn one_blocks_all(program: &Program) -> Verdict {
     first.ask("f\n", "HALF\n", &mut stage)?;
     // More than one line in one event.
     second.ask("three\nfour\n", "THREE\nFOUR\n", &mut stage)?;
+    for (name, text, what) in [
+        ("client 3", "hal", "half a line"),
+        ("client 4", "line\n", "a line"),
+    ] {
+        let mut leaver = Peer::connect(name, address, &mut stage)?;
+        leaver.ask("hello\n", "HELLO\n", &mut stage)?;
+        stage.stopped(|| {
+            leaver.send(text.as_bytes())?;
+            leaver.arrived()?;
+            leaver.reset()
+        })?;
+        stage.rests(&format!(
+            "after {name} has sent {what} and reset the connection"
+        ))?;
+    }
+    second.ask("still there?\n", "STILL THERE?\n", &mut stage)?;
     drop((first, second));
     stage.rests("after both clients have left")?;
     stage.leaves(descriptors)
