@@ -91,6 +91,18 @@ pub fn a_slow_reader(program: &Program) -> Verdict {
     }
     drop((slow, other));
     stage.rests("after both clients have left")?;
+    // End of file arrives with the line: no more lines will come, but the client reads on.
+    let mut half_closer = Peer::connect("client 3", address, &mut stage)?;
+    stage.stopped(|| {
+        half_closer.send(b"please\n")?;
+        half_closer.finish()?;
+        half_closer.arrived()
+    })?;
+    half_closer.name += ", which has half-closed,";
+    stage.rests("while client 3, which has half-closed, does not read")?;
+    gets_all(&mut half_closer, &answer, &mut stage)?;
+    drop(half_closer);
+    stage.rests("after all clients have left")?;
     stage.leaves(descriptors)
 }
 

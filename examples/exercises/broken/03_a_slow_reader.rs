@@ -1,8 +1,8 @@
 //! Exercise 03, after the lesson 05_echo_server.
 //!
-//! A client that sends a line gets 8,000,000 bytes. Then the connection stays open, and it can ask
-//! again. A slow reader must not delay the others, and while no client is ready, the server
-//! sleeps.
+//! A client that sends a line gets 8,000,000 bytes, even if it half-closes after the line. If it does
+//! not, the connection stays open, and it can ask again. A slow reader must not delay the others, and
+//! while no client is ready, the server sleeps.
 //!
 //! A client gets the beginning of the answer only.
 //!
