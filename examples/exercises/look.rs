@@ -104,6 +104,8 @@ const CALLS: [(u32, &str); 0] = [];
 /// A socket of the process.
 pub struct Socket {
     pub fd: u32,
+    /// The port of its peer; of a listener, 0.
+    pub peer_port: Option<u16>,
     /// It is in the kernel's tables of TCP sockets. One that was reset is in none, and neither is a
     /// Unix socket: then nothing is known about what it has received and sent.
     pub is_known: bool,
@@ -145,6 +147,7 @@ pub fn sockets(pid: u32) -> Vec<Socket> {
         let receive_queue = row.map_or(0, |row| row.receive_queue);
         sockets.push(Socket {
             fd,
+            peer_port: row.map(|row| row.peer_port),
             is_known: row.is_some(),
             listens: row.is_some_and(|row| row.state == LISTEN),
             // The kernel counts an end of file behind unread bytes as one byte.
@@ -156,12 +159,6 @@ pub fn sockets(pid: u32) -> Vec<Socket> {
         });
     }
     sockets
-}
-
-/// Returns how many bytes have arrived and are not read, on all connections.
-pub fn unread(pid: u32) -> u64 {
-    let connections = sockets(pid).into_iter().filter(|socket| !socket.listens);
-    connections.map(|socket| socket.unread).sum()
 }
 
 impl Socket {
@@ -200,7 +197,9 @@ impl Socket {
             }
             if symptom == "LOSES" {
                 parts.push(match self.unsent {
-                    0 => String::from("all that was written has reached the peer"),
+                    0 => String::from(
+                        "all that was written has reached the peer: there is room to write",
+                    ),
                     count => {
                         format!("the peer has not acknowledged {count} bytes of what was written")
                     }
@@ -215,10 +214,20 @@ impl Socket {
             Some(bits) if bits & ALWAYS == 0 => {
                 String::from("registered, but disabled: its one-shot event was reported")
             }
-            Some(bits) => format!("registered for {:?}", Interest::from(bits & !ALWAYS)),
+            Some(bits) => {
+                let interest = Interest::from(bits & !ALWAYS);
+                // If the program sends too little, this can be why.
+                let has_room = symptom == "LOSES" && !self.listens && self.unsent == 0;
+                let not_for = if has_room && bits & ffi::EPOLLOUT == 0 {
+                    ", not for EPOLLOUT"
+                } else {
+                    ""
+                };
+                format!("registered for {interest:?}{not_for}")
+            }
             None => String::from("not registered"),
         };
-        Some(format!("fd {}: {state}\n        {interest}", self.fd))
+        Some(format!("{state}\n        {interest}"))
     }
 }
 
@@ -231,6 +240,7 @@ const LISTEN: u8 = 10;
 /// One socket in the kernel's table.
 struct Row {
     state: u8,
+    peer_port: u16,
     send_queue: u64,
     receive_queue: u64,
     inode: u64,
@@ -242,7 +252,9 @@ impl Row {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let hexadecimal = |text: &str| u64::from_str_radix(text, 16).ok();
         let (send_queue, receive_queue) = fields.get(4)?.split_once(':')?;
+        let (_, peer_port) = fields.get(2)?.rsplit_once(':')?;
         Some(Row {
+            peer_port: hexadecimal(peer_port)? as u16,
             state: hexadecimal(fields[3])? as u8,
             send_queue: hexadecimal(send_queue)?,
             receive_queue: hexadecimal(receive_queue)?,
@@ -257,12 +269,6 @@ fn rows(table: &str) -> Vec<Row> {
     let text = fs::read_to_string(table).unwrap_or_default();
     let lines = text.lines().filter(|line| !line.contains(" 06 0"));
     lines.filter_map(Row::parse).collect()
-}
-
-/// Returns true if a descriptor of a process is a socket.
-pub fn is_socket(pid: u32, fd: u64) -> bool {
-    let link = fs::read_link(format!("/proc/{pid}/fd/{fd}")).unwrap_or_default();
-    link.to_string_lossy().starts_with("socket:")
 }
 
 /// Returns how many descriptors are open, and how many may be.

@@ -30,7 +30,10 @@ impl Peer {
 
     /// Connects to the program. The kernel accepts for it, up to the length of the listen queue.
     pub fn connect(name: &str, to: SocketAddr, stage: &mut Stage) -> Result<Peer, Diagnosis> {
-        Peer::open(name, to).map_err(|error| stage.peer_failed(error))
+        let peer = Peer::open(name, to).map_err(|error| stage.peer_failed(error))?;
+        let port = peer.stream.local_addr()?.port();
+        stage.clients.insert(port, name.to_owned());
+        Ok(peer)
     }
 
     /// The same, while the program is stopped.

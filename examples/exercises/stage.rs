@@ -2,8 +2,9 @@
 //!
 //! A wait ends with success or with a symptom.
 
-use crate::look::{self, Thread};
+use crate::look::{self, Socket, Thread};
 use crate::watch::{SPIN_SLEEPS, Watch, pause_after};
+use std::collections::HashMap;
 use std::ffi::c_int;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -40,11 +41,19 @@ pub enum Seen {
     Wrong(&'static str, String),
 }
 
+/// What is seen of a program at one moment. A symptom and its lines come from the same one.
+struct Snapshot {
+    threads: Vec<Thread>,
+    sockets: Vec<Socket>,
+}
+
 /// A program that runs.
 pub struct Stage {
     child: Child,
     output: PathBuf,
     deadline: Instant,
+    /// The clients, by their ports.
+    pub clients: HashMap<u16, String>,
     /// A program that is asleep for so long, with peers that wait, will not wake up.
     pub still: Duration,
 }
@@ -55,6 +64,7 @@ impl Stage {
             child,
             output,
             deadline: Instant::now() + LIMIT,
+            clients: HashMap::new(),
             still: Duration::from_millis(400),
         }
     }
@@ -114,7 +124,7 @@ impl Stage {
                 return Err(self.diagnose("SPINS", vec![missing, line]));
             }
             if watch.is_still(self.still) {
-                return Err(self.stuck(missing));
+                return Err(self.stuck(self.snapshot(), missing));
             }
             self.is_in_time(&watch, &missing)?;
         }
@@ -154,10 +164,16 @@ impl Stage {
     /// Waits until the program sleeps, and checks that it has read all that has arrived.
     pub fn has_read(&mut self, what: &str, when: &str) -> Verdict {
         self.rests(when)?;
-        match look::unread(self.pid()) {
-            0 => Ok(()),
-            _ => Err(self.stuck(format!("{what} has arrived and is not read to the end"))),
+        let now = self.snapshot();
+        if now
+            .sockets
+            .iter()
+            .all(|socket| socket.listens || socket.unread == 0)
+        {
+            return Ok(());
         }
+        let missing = format!("{what} has arrived and is not read to the end");
+        Err(self.stuck(now, missing))
     }
 
     /// Waits until the program sleeps in its queue, with nothing left to do.
@@ -173,8 +189,12 @@ impl Stage {
                 return Err(self.diagnose("SPINS", vec![expected, line]));
             }
             if watch.is_still(Duration::from_millis(1000 / SPIN_SLEEPS)) {
-                if self.blocking_call().is_some() {
-                    return Err(self.stuck(expected));
+                // First a look that costs little.
+                if calls(&look::threads(self.pid())).next().is_some() {
+                    let now = self.snapshot();
+                    if now.blocks() {
+                        return Err(self.stuck(now, expected));
+                    }
                 }
                 if watch.started.elapsed() > Duration::from_millis(150) {
                     return Ok(());
@@ -292,46 +312,39 @@ impl Stage {
         }
     }
 
-    /// It sleeps, and nothing will wake it. Where, and what is left to do, tell what is wrong.
-    fn stuck(&mut self, missing: String) -> Diagnosis {
-        let sockets = look::sockets(self.pid());
-        let may_have_something_to_do = sockets
-            .iter()
-            .any(|socket| !socket.is_known || socket.describe("HANGS").is_some());
-        if self.blocking_call().is_some() {
-            self.diagnose("BLOCKS", vec![missing])
-        } else if may_have_something_to_do || !self.sleeps_in_queue() {
-            self.diagnose("HANGS", vec![missing])
-        } else {
-            let line = String::from("no socket has bytes to read or connections to accept");
-            self.diagnose("LOSES", vec![missing, line])
+    fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            threads: look::threads(self.pid()),
+            sockets: look::sockets(self.pid()),
         }
     }
 
-    /// The call on a socket in which a thread sleeps, and the descriptor.
-    fn blocking_call(&self) -> Option<(&'static str, u64)> {
-        let calls = ["read", "recv", "write", "send", "accept", "connect"];
-        let threads = look::threads(self.pid());
-        let mut asleep = threads.iter().filter_map(Thread::sleeps_in);
-        asleep.find(|(call, fd)| calls.contains(call) && look::is_socket(self.pid(), *fd))
+    /// It sleeps, and nothing will wake it. Where, and what is left to do, tell what is wrong.
+    fn stuck(&self, now: Snapshot, missing: String) -> Diagnosis {
+        let may_have_something_to_do = now
+            .sockets
+            .iter()
+            .any(|socket| !socket.is_known || socket.describe("HANGS").is_some());
+        if now.blocks() {
+            self.describe("BLOCKS", vec![missing], &now)
+        } else if may_have_something_to_do || !now.sleeps_in_queue() {
+            self.describe("HANGS", vec![missing], &now)
+        } else {
+            let line = String::from("no socket has bytes to read or connections to accept");
+            self.describe("LOSES", vec![missing, line], &now)
+        }
     }
 
-    fn sleeps_in_queue(&self) -> bool {
-        let threads = look::threads(self.pid());
-        // If the calls cannot be seen, nothing speaks against it.
-        threads.iter().any(|thread| {
-            thread
-                .sleeps_in()
-                .is_none_or(|(call, _)| call == "epoll_wait")
-        })
+    fn diagnose(&self, symptom: &'static str, lines: Vec<String>) -> Diagnosis {
+        self.describe(symptom, lines, &self.snapshot())
     }
 
     /// Adds what can be seen from outside.
-    fn diagnose(&mut self, symptom: &'static str, mut lines: Vec<String>) -> Diagnosis {
+    fn describe(&self, symptom: &'static str, mut lines: Vec<String>, now: &Snapshot) -> Diagnosis {
         let pid = self.pid();
-        let sockets = look::sockets(pid);
+        let sockets = &now.sockets;
         if symptom != "SPINS" {
-            for thread in look::threads(pid) {
+            for thread in &now.threads {
                 let Some((call, argument)) = thread.sleeps_in() else {
                     continue;
                 };
@@ -365,7 +378,15 @@ impl Stage {
         }
         let described: Vec<_> = sockets
             .iter()
-            .filter_map(|socket| socket.describe(symptom))
+            .filter_map(|socket| {
+                let client = self.clients.get(&socket.peer_port?);
+                let name = client.map_or(String::new(), |name| format!(", {name}"));
+                Some(format!(
+                    "fd {}{name}: {}",
+                    socket.fd,
+                    socket.describe(symptom)?
+                ))
+            })
             .collect();
         lines.extend(described.iter().take(4).cloned());
         if described.len() > 4 {
@@ -389,6 +410,33 @@ impl Stage {
         // SAFETY: the call takes no pointer. The process group is the program's: this runner has
         // not waited for it yet, or has seen its end and its number is not used again so soon.
         unsafe { kill(-(self.child.id() as c_int), signal) };
+    }
+}
+
+/// The descriptors on which threads sleep in a call that may be on a socket.
+fn calls(threads: &[Thread]) -> impl Iterator<Item = u64> {
+    let names = ["read", "recv", "write", "send", "accept", "connect"];
+    let asleep = threads.iter().filter_map(Thread::sleeps_in);
+    let calls = asleep.filter(move |(name, _)| names.contains(name));
+    calls.map(|(_, fd)| fd)
+}
+
+impl Snapshot {
+    /// Returns true if a thread sleeps in a call on a socket.
+    fn blocks(&self) -> bool {
+        calls(&self.threads).any(|fd| {
+            let mut sockets = self.sockets.iter();
+            sockets.any(|socket| u64::from(socket.fd) == fd)
+        })
+    }
+
+    fn sleeps_in_queue(&self) -> bool {
+        // If the calls cannot be seen, nothing speaks against it.
+        self.threads.iter().any(|thread| {
+            thread
+                .sleeps_in()
+                .is_none_or(|(call, _)| call == "epoll_wait")
+        })
     }
 }
 
