@@ -7,7 +7,7 @@ use crate::look::{self, Thread};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Never asleep for that many ticks of CPU time, with peers that wait: it spins.
+/// Not asleep for that many ticks of CPU time, with peers that wait: it spins.
 const SPIN_TICKS: u64 = 25;
 /// That many sleeps within a second, with peers that wait: it spins, too.
 pub const SPIN_SLEEPS: u64 = 60;
@@ -17,8 +17,9 @@ pub struct Watch {
     pub started: Instant,
     still_since: Instant,
     last_look: Instant,
-    /// Of each thread: the first look, the last one, and whether it was ever seen asleep.
-    threads: Vec<(Thread, Thread, bool)>,
+    /// Of each thread: the first look, the last one, and its CPU time when it last slept. The first
+    /// look can be too early: the thread has not woken up yet.
+    threads: Vec<(Thread, Thread, u64)>,
 }
 
 impl Watch {
@@ -41,16 +42,19 @@ impl Watch {
                 .threads
                 .iter_mut()
                 .find(|(first, ..)| first.id == thread.id);
-            let Some((first, last, slept)) = known else {
+            let Some((_, last, awake_since)) = known else {
                 self.still_since = Instant::now();
-                self.threads.push((thread.clone(), thread, asleep));
+                let ticks = thread.ticks;
+                self.threads.push((thread.clone(), thread, ticks));
                 continue;
             };
             // `D`: it waits for a disk, for example, and not for its peers.
             if !asleep || thread.state == 'D' || thread.sleeps != last.sleeps {
                 self.still_since = Instant::now();
             }
-            *slept |= asleep || thread.sleeps != first.sleeps;
+            if asleep || thread.sleeps != last.sleeps {
+                *awake_since = thread.ticks;
+            }
             *last = thread;
         }
     }
@@ -69,9 +73,9 @@ impl Watch {
 
     pub fn spins(&self) -> Option<String> {
         let seconds = self.started.elapsed().as_secs_f64().max(1.0);
-        for (first, last, slept) in &self.threads {
-            let ticks = last.ticks - first.ticks;
-            if !slept && ticks >= SPIN_TICKS {
+        for (first, last, awake_since) in &self.threads {
+            let ticks = last.ticks - awake_since;
+            if ticks >= SPIN_TICKS {
                 return Some(format!(
                     "the program has used {} ms of CPU time without a sleep",
                     ticks * 10
