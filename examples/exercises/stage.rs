@@ -176,6 +176,21 @@ impl Stage {
         Err(self.stuck(now, missing))
     }
 
+    /// Checks that no stream is blocking. Its peers may not notice: with a timeout, for example, a
+    /// call sleeps for a moment only.
+    pub fn has_no_blocking_stream(&self) -> Verdict {
+        let now = self.snapshot();
+        let is_blocking = |socket: &&Socket| socket.is_known && !socket.listens && socket.blocking;
+        let Some(socket) = now.sockets.iter().find(is_blocking) else {
+            return Ok(());
+        };
+        let line = format!(
+            "fd {} is a blocking stream: a read or a write can sleep in it",
+            socket.fd
+        );
+        Err(self.describe("BLOCKS", vec![line], &now))
+    }
+
     /// Waits until the program sleeps in its queue, with nothing left to do.
     pub fn rests(&mut self, when: &str) -> Verdict {
         let mut watch = Watch::new();

@@ -199,6 +199,7 @@ pub fn one_blocks_all(program: &Program) -> Verdict {
         ))?;
     }
     second.ask("still there?\n", "STILL THERE?\n", &mut stage)?;
+    stage.has_no_blocking_stream()?;
     drop((first, second));
     stage.rests("after both clients have left")?;
     stage.leaves(descriptors)
