@@ -215,7 +215,7 @@ fn run(example: &str, stdout: Stdio, stderr: Stdio) -> Result<ExitStatus, String
 fn for_each(names: &[String], check: impl Fn(&str) -> Result<(), String> + Sync) {
     let check = &check;
     let mut failures = Vec::new();
-    for group in names.chunks(8) {
+    for group in names.chunks(5) {
         thread::scope(|scope| {
             let mut checks = Vec::new();
             for name in group {
