@@ -75,9 +75,6 @@ fn tcp_state(stream: &TcpStream) -> u8 {
     state
 }
 
-/// On POWER, some constants have other numbers.
-const IS_POWER: bool = cfg!(any(target_arch = "powerpc", target_arch = "powerpc64"));
-
 /// The number of bytes that a read would return now.
 fn bytes_ready(source: &impl AsRawFd) -> usize {
     const FIONREAD: c_ulong = if IS_POWER { 0x4004_667F } else { 0x541B };

@@ -406,7 +406,6 @@ fn the_end_of_the_input_is_an_edge() {
 
 #[test]
 fn so_rcvlowat_raises_what_tcp_reports() {
-    const IS_POWER: bool = cfg!(any(target_arch = "powerpc", target_arch = "powerpc64"));
     const SO_RCVLOWAT: i32 = if IS_POWER { 16 } else { 18 };
     let (ours, mut theirs) = tcp_pair();
     set_socket_option(&ours, SO_RCVLOWAT, &[10]);

@@ -140,7 +140,7 @@ fn a_fifo_that_is_open_for_writing_too_has_no_hang_up() {
 fn a_short_read_of_a_pipe_in_packet_mode_leaves_the_next_packet_unreported() {
     const O_DIRECT: c_int = if cfg!(any(target_arch = "arm", target_arch = "aarch64")) {
         0o200000
-    } else if cfg!(any(target_arch = "powerpc", target_arch = "powerpc64")) {
+    } else if IS_POWER {
         0o400000
     } else {
         0o40000

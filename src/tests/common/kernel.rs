@@ -8,6 +8,9 @@ pub const CLOEXEC: i32 = 0o2000000;
 /// `O_NONBLOCK`, `SOCK_NONBLOCK` and so on.
 pub const NONBLOCK: i32 = 0o4000;
 
+/// There, some constants have other numbers.
+pub const IS_POWER: bool = cfg!(any(target_arch = "powerpc", target_arch = "powerpc64"));
+
 // errno(3)
 pub const EPERM: i32 = 1;
 pub const ENOENT: i32 = 2;
