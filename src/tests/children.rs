@@ -350,6 +350,20 @@ fn a_failed_accept_leaves_the_listener_readable_and_edge_forgets_it() {
 }
 
 #[test]
+fn accept_without_descriptors_fails_even_if_no_client_waits() {
+    in_child(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        // The lowest free number is the limit.
+        limit_descriptors(listener.try_clone().unwrap().as_raw_fd() as _);
+        assert_eq!(os_code(listener.accept()), EMFILE);
+        take_all_descriptors();
+        let error = listener.accept().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    });
+}
+
+#[test]
 fn without_descriptors_there_is_an_error_and_no_panic() {
     in_child(|| {
         let poll = Poll::new().unwrap();

@@ -126,6 +126,105 @@ fn a_connection_that_is_reset_before_accept_is_accepted_and_its_read_fails() {
 }
 
 #[test]
+fn a_connection_that_is_half_closed_and_reset_before_accept_reads_as_end_of_file() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    reset(client);
+    await_bits(&listener, EPOLLIN);
+    let (mut stream, _) = listener.accept().unwrap();
+    await_bits(&stream, EPOLLERR);
+    for _ in 0..2 {
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    }
+    let error = stream.take_error().unwrap().expect("no read returns it");
+    assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+}
+
+#[test]
+fn closing_a_listener_resets_the_connections_in_its_queue() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    await_bits(&listener, EPOLLIN);
+    drop(listener);
+    await_bits(&client, EPOLLERR);
+    let error = client.take_error().unwrap().expect("SO_ERROR is set");
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn an_address_is_in_use_while_a_listener_or_an_outgoing_connection_has_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let client = TcpStream::connect(address).unwrap();
+    let (accepted, _) = listener.accept().unwrap();
+    for taken in [address, client.local_addr().unwrap()] {
+        let error = TcpListener::bind(taken).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AddrInUse);
+    }
+    drop(listener);
+    TcpListener::bind(address).expect("a connection of the earlier server does not matter");
+    drop(accepted); // The side that closes first keeps the address, at last in TIME_WAIT.
+    drop(client);
+    TcpListener::bind(address).expect("and neither does TIME_WAIT");
+    let (plain, address) = (tcp_socket(), sockaddr_in(address));
+    // SAFETY: the address is 16 bytes long.
+    let bound = unsafe { c::bind(plain.as_raw_fd(), address.as_ptr().cast(), 16) };
+    assert_eq!(bound, -1, "without SO_REUSEADDR");
+}
+
+#[test]
+fn a_unix_listener_leaves_its_file_behind() {
+    let path = std::env::temp_dir().join(format!("epollet-file-{}", std::process::id()));
+    drop(UnixListener::bind(&path).unwrap());
+    let error = UnixListener::bind(&path).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AddrInUse);
+    let error = UnixStream::connect(&path).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    std::fs::remove_file(&path).unwrap();
+    UnixListener::bind(&path).unwrap();
+    std::fs::remove_file(path).unwrap();
+}
+
+/// Returns a non-blocking listener that shares its port. With port 0, the kernel picks one.
+fn listener_that_shares(port: u16) -> TcpListener {
+    const SO_REUSEPORT: c_int = 15;
+    let socket = tcp_socket();
+    set_socket_option(&socket, SO_REUSEPORT, &[1]);
+    let address = sockaddr_in(([127, 0, 0, 1], port).into());
+    // SAFETY: the address is 16 bytes long.
+    unsafe {
+        let bound = c::bind(socket.as_raw_fd(), address.as_ptr().cast(), 16);
+        assert_eq!([bound, c::listen(socket.as_raw_fd(), 128)], [0, 0]);
+    }
+    TcpListener::from(OwnedFd::from(socket))
+}
+
+#[test]
+fn so_reuseport_divides_the_clients_and_a_closed_listener_resets_its_own() {
+    const CLIENTS: usize = 64;
+    let first = listener_that_shares(0);
+    let address = first.local_addr().unwrap();
+    let second = listener_that_shares(address.port());
+    let mut poll = Poll::new().unwrap();
+    let clients = [(); CLIENTS].map(|()| TcpStream::connect(address).unwrap());
+    for client in &clients {
+        let only_errors = Interest::ONESHOT;
+        poll.registry().register(client, 1, only_errors).unwrap();
+    }
+    drop(second);
+    let (mut accepted, mut resets) = (0, 0);
+    until("each client is accepted or reset", || {
+        while first.accept().is_ok() {
+            accepted += 1;
+        }
+        resets += ready_now(&mut poll).len();
+        accepted + resets == CLIENTS
+    });
+    assert!(accepted > 0 && resets > 0, "{accepted}, {resets}");
+}
+
+#[test]
 fn connects_beyond_the_listen_queue_wait() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     // SAFETY: no pointer. A second call changes the length of the queue.
@@ -190,23 +289,27 @@ fn a_unix_connect_to_a_full_listen_queue_would_block_and_no_edge_follows() {
     std::fs::remove_file(path).unwrap();
 }
 
+/// One test for two facts, because it takes 3 s.
 #[test]
-fn a_peer_that_vanished_is_not_reported_without_keepalive() {
-    let [(idle, a), (mut written, b), (witness, c)] = [(); 3].map(|()| tcp_pair());
-    for theirs in [&a, &b, &c] {
-        unplug(theirs);
-    }
+fn a_peer_that_vanished_is_not_reported_without_keepalive_or_while_data_is_not_acknowledged() {
+    let pairs = [(); 4].map(|()| tcp_pair());
     let mut poll = Poll::new().unwrap();
-    for (token, source) in [&idle, &written, &witness].into_iter().enumerate() {
+    for (token, (ours, theirs)) in pairs.iter().enumerate() {
+        unplug(theirs);
         let interest = Interest::READABLE;
-        poll.registry().register(source, token, interest).unwrap();
+        poll.registry().register(ours, token, interest).unwrap();
     }
-    written.write_all(b"hello").expect("and nobody gets it");
-    // Later than `keepalive_reports_a_peer_that_vanished` would report them.
-    set_keepalive(&witness, 2);
-    assert_eq!(sorted_tokens(&await_events(&mut poll)), [2]);
-    assert_eq!([tcp_state(&idle), tcp_state(&written)], [1, 1]); // established
-    assert_eq!(bytes_unconfirmed(&written), 5);
+    let [idle, written, written_with_keepalive, witness] = pairs.each_ref().map(|(ours, _)| ours);
+    for mut ours in [written, written_with_keepalive] {
+        ours.write_all(b"hello").expect("and nobody gets it");
+    }
+    set_keepalive(written_with_keepalive, 1);
+    set_keepalive(witness, 2); // The others would be reported before it.
+    assert_eq!(sorted_tokens(&await_events(&mut poll)), [3]);
+    for silent in [idle, written, written_with_keepalive] {
+        assert_eq!(tcp_state(silent), 1); // established
+    }
+    assert_eq!(bytes_unconfirmed(written_with_keepalive), 5);
 }
 
 #[test]
@@ -221,9 +324,10 @@ fn keepalive_reports_a_peer_that_vanished() {
     assert_eq!(error.kind(), ErrorKind::TimedOut);
 }
 
+const TCP_USER_TIMEOUT: c_int = 18;
+
 #[test]
 fn tcp_user_timeout_reports_that_nobody_confirms_what_was_sent() {
-    const TCP_USER_TIMEOUT: c_int = 18;
     let (mut ours, theirs) = tcp_pair();
     set_tcp_option(&ours, TCP_USER_TIMEOUT, 500); // milliseconds
     unplug(&theirs);
@@ -235,12 +339,37 @@ fn tcp_user_timeout_reports_that_nobody_confirms_what_was_sent() {
 }
 
 #[test]
+fn tcp_user_timeout_ends_a_connection_whose_peer_does_not_read() {
+    let (mut ours, theirs) = tcp_pair();
+    set_tcp_option(&ours, TCP_USER_TIMEOUT, 100); // milliseconds
+    let mut poll = queue_with(&ours, Interest::READABLE);
+    fill(&mut ours);
+    assert!(await_events(&mut poll)[0].is_error());
+    let error = ours.read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+    assert!(bytes_ready(&theirs) > 0, "which has confirmed what fits");
+}
+
+#[test]
 fn closing_with_unread_input_resets_the_peer_and_loses_what_was_sent() {
     let (mut ours, mut theirs) = tcp_pair();
     theirs.write_all(b"a request that is not read").unwrap();
     await_bits(&ours, EPOLLIN);
     let sent = fill(&mut ours);
     drop(ours);
+    await_bits(&theirs, EPOLLERR);
+    let mut received = Vec::new();
+    let error = theirs.read_to_end(&mut received).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    assert!(received.len() < sent);
+}
+
+#[test]
+fn input_that_arrives_after_the_close_resets_the_peer_too() {
+    let (mut ours, mut theirs) = tcp_pair();
+    let sent = fill(&mut ours);
+    drop(ours);
+    theirs.write_all(b"a request that comes late").unwrap();
     await_bits(&theirs, EPOLLERR);
     let mut received = Vec::new();
     let error = theirs.read_to_end(&mut received).unwrap_err();
@@ -299,6 +428,23 @@ fn the_first_write_after_the_peer_has_closed_succeeds_and_a_later_one_fails() {
         ErrorKind::BrokenPipe,
         "and no SIGPIPE"
     );
+}
+
+#[test]
+fn the_first_write_after_a_reset_or_to_a_closed_unix_stream_or_pipe_fails() {
+    let (mut ours, theirs) = tcp_pair();
+    reset(theirs);
+    await_bits(&ours, EPOLLERR);
+    let error = ours.write(b"a").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    let (mut ours, theirs) = unix_pair();
+    drop(theirs);
+    let error = ours.write(b"a").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+    let (reader, mut writer) = pipe();
+    drop(reader);
+    let error = writer.write(b"a").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::BrokenPipe);
 }
 
 #[test]
