@@ -3,7 +3,7 @@
 use super::common::*;
 use crate::Interest;
 use crate::ffi::{EPOLLERR, EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP};
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
@@ -114,6 +114,8 @@ fn a_udp_socket_that_is_shut_down_stays_readable_and_a_read_would_block() {
             ErrorKind::WouldBlock
         );
     }
+    ours.write_all(b"to itself").unwrap();
+    until("the datagram", || ours.read(&mut [0; 100]).ok() == Some(9));
 }
 
 #[test]

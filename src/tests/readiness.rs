@@ -181,6 +181,20 @@ fn both_directions_shut_down_give_hup() {
     assert!(event.is_read_closed() && event.is_write_closed() && !event.is_error());
 }
 
+#[test]
+fn the_bits_of_a_closed_unix_stream_depend_on_the_interest() {
+    let (ours, theirs) = unix_pair();
+    drop(theirs);
+    for (interest, expected) in [
+        (EPOLLIN | EPOLLRDHUP, EPOLLIN | EPOLLRDHUP | EPOLLHUP),
+        (EPOLLIN, EPOLLIN | EPOLLHUP),
+        (EPOLLOUT, EPOLLOUT | EPOLLHUP),
+        (0, EPOLLHUP),
+    ] {
+        assert_eq!(ready_bits(&mut queue_with(&ours, interest)), expected);
+    }
+}
+
 /// So `while let Ok(count) = ours.read(..)` does not end.
 #[test]
 fn a_read_at_the_end_of_file_returns_zero_again_and_again() {
@@ -223,6 +237,25 @@ fn data_that_came_before_a_reset_is_read_before_the_error() {
         0,
         "the error is returned once"
     );
+}
+
+#[test]
+fn a_reset_after_end_of_file_reads_zero_bytes_and_is_reported_again() {
+    let (mut ours, mut theirs) = tcp_pair();
+    theirs.write_all(b"bye").unwrap();
+    drop(theirs);
+    await_bits(&ours, EPOLLRDHUP);
+    ours.write_all(b"late").unwrap(); // The peer answers with a reset.
+    await_bits(&ours, EPOLLERR | EPOLLHUP);
+    let mut poll = queue_with(&ours, Interest::READABLE);
+    assert_eq!(drain(&mut ours), 3, "and then 0 bytes");
+    for _ in 0..2 {
+        assert_eq!(
+            ready_bits(&mut poll),
+            EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP
+        );
+        assert_eq!(ours.read(&mut [0]).unwrap(), 0, "no error");
+    }
 }
 
 #[test]

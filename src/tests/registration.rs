@@ -97,6 +97,19 @@ fn queues_more_than_five_deep_are_eloop() {
 }
 
 #[test]
+fn an_event_passes_through_queues_that_are_five_deep() {
+    let mut queues: Vec<Poll> = (0..5).map(|_| Poll::new().unwrap()).collect();
+    for pair in queues.windows(2) {
+        pair[0].registry().register(&pair[1], 1, EPOLLIN).unwrap();
+    }
+    let (ours, mut theirs) = unix_pair();
+    queues[4].registry().register(&ours, 1, EPOLLIN).unwrap();
+    assert_eq!(ready_bits(&mut queues[0]), 0);
+    theirs.write_all(b"a").unwrap();
+    assert_eq!(ready_bits(&mut queues[0]), EPOLLIN);
+}
+
+#[test]
 fn a_source_below_too_many_queues_is_einval() {
     // A chain of four queues, and above its top one queue after the other: the kernel allows ten paths
     // of this length.
