@@ -1,7 +1,7 @@
 //! What other threads can do while one sleeps in `poll`; the waker.
 
 use super::common::*;
-use crate::ffi::{self, EPOLLET, EPOLLIN, EPOLLONESHOT, EPOLLOUT, EPOLLRDHUP};
+use crate::ffi::{self, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLONESHOT, EPOLLOUT, EPOLLRDHUP};
 use crate::{Events, Interest, Poll, Token, Waker};
 use std::io::{ErrorKind, Write};
 use std::net::Shutdown;
@@ -68,18 +68,26 @@ fn closing_a_source_does_not_wake_a_sleeping_poll() {
     });
 }
 
+/// Asserts that `shut_down` ends a sleep in `poll`.
+fn assert_wakes(mut poll: Poll, shut_down: impl FnOnce()) {
+    thread::scope(|scope| {
+        let sleeper = spawn_asleep(scope, || await_events(&mut poll));
+        shut_down();
+        let event = sleeper.join().unwrap()[0];
+        assert_eq!(event.bits(), EPOLLIN | EPOLLRDHUP | EPOLLHUP);
+    });
+}
+
 /// Unlike a close, a shutdown makes the source ready, and it stays so while it is open.
 #[test]
 fn shutting_down_a_source_that_stays_open_wakes_a_sleeping_poll() {
-    let (ours, _theirs) = tcp_pair();
-    let mut poll = queue_with(&ours, Interest::READABLE);
-    thread::scope(|scope| {
-        let sleeper = spawn_asleep(scope, || await_events(&mut poll));
-        ours.shutdown(Shutdown::Read).unwrap();
-        let event = sleeper.join().unwrap()[0];
-        assert_eq!(event.bits(), EPOLLIN | EPOLLRDHUP);
-    });
-    drop(ours); // not before the event
+    let (tcp, _theirs) = tcp_pair();
+    let (unix, _theirs) = unix_pair();
+    let shut_down_tcp = || tcp.shutdown(Shutdown::Both).unwrap();
+    let shut_down_unix = || unix.shutdown(Shutdown::Both).unwrap();
+    assert_wakes(queue_with(&tcp, Interest::READABLE), shut_down_tcp);
+    assert_wakes(queue_with(&unix, Interest::READABLE), shut_down_unix);
+    // The streams are dropped here, not before the event.
 }
 
 /// So a poll that sleeps has nothing to report if it wakes up after the drop.
