@@ -101,16 +101,6 @@ fn a_short_read_of_a_terminal_leaves_the_next_line_unreported() {
 }
 
 #[test]
-fn ctrl_d_on_a_terminal_is_reported_as_data_and_reads_zero_bytes() {
-    let (mut keyboard, mut terminal) = pseudoterminal();
-    let mut poll = queue_with(&terminal, Interest::READABLE);
-    keyboard.write_all(b"\x04").unwrap();
-    assert_eq!(await_events(&mut poll)[0].bits(), EPOLLIN);
-    assert_eq!(terminal.read(&mut [0; 100]).unwrap(), 0);
-    assert_eq!(ready_bits(&mut poll), 0, "more can follow");
-}
-
-#[test]
 fn a_pseudoterminal_that_is_hung_up_can_be_opened_again() {
     const O_NOCTTY: i32 = 0o400;
     let (mut master, terminal) = pseudoterminal();
