@@ -45,8 +45,8 @@ impl Event {
     }
 
     /// Returns true for `EPOLLIN` or `EPOLLPRI`: usually, there is something to read. (With
-    /// `EPOLLPRI` alone, there is nothing for an ordinary read.) End of file on an empty pipe sets
-    /// neither; see [`is_read_closed`](Event::is_read_closed).
+    /// `EPOLLPRI` alone, there may be nothing for an ordinary read.) End of file on an empty pipe
+    /// sets neither; see [`is_read_closed`](Event::is_read_closed).
     pub fn is_readable(&self) -> bool {
         self.has(EPOLLIN | EPOLLPRI)
     }
@@ -63,9 +63,8 @@ impl Event {
         self.has(EPOLLPRI)
     }
 
-    /// Returns true for `EPOLLERR`: usually, an error is pending. On a socket, the first
-    /// `take_error`, read or write (not on a Unix stream) returns and clears it. (On a stream, reads
-    /// return the unread data first. On TCP after end of file, they return 0 bytes and leave it.)
+    /// Returns true for `EPOLLERR`: usually, an error is pending, which a read, a write or a socket's
+    /// `take_error` returns once; or this is a pipe, and its reader is gone.
     pub fn is_error(&self) -> bool {
         self.has(EPOLLERR)
     }

@@ -29,9 +29,9 @@ use std::time::{Duration, Instant};
 ///
 /// **After end of file, drop the source.** A level-triggered one is reported again and again. If
 /// there is still something to send, take `READABLE` out of its interest, and drop it when all is
-/// sent or [`is_error`](Event::is_error) is true. To notice the end, read if
-/// [`is_readable`](Event::is_readable), [`is_read_closed`](Event::is_read_closed) or `is_error` is
-/// true: end of file on an empty pipe is not `is_readable`.
+/// sent or [`is_write_closed`](Event::is_write_closed) is true. To notice the end, read if
+/// [`is_readable`](Event::is_readable), [`is_read_closed`](Event::is_read_closed) or
+/// [`is_error`](Event::is_error) is true: end of file on an empty pipe is not `is_readable`.
 ///
 /// [`epoll(7)`]: https://man7.org/linux/man-pages/man7/epoll.7.html
 #[derive(Debug)]
@@ -65,12 +65,12 @@ impl Poll {
     /// that do not fit come first in the next call.
     ///
     /// A `timeout` of `None` waits indefinitely; zero returns at once. Other timeouts are rounded
-    /// up to milliseconds, so none ends early (and the kernel may add 0.1%). A call that a signal
+    /// up to milliseconds, so none ends early; it can end a little late. A call that a signal
     /// interrupts (`EINTR`) is retried with the remaining time.
     ///
     /// # Errors
     ///
-    /// `EINVAL` (`InvalidInput`): `events` has a capacity of 0, or of more than the kernel accepts.
+    /// `InvalidInput`: `events` has a capacity of 0, or of more than the kernel accepts (`EINVAL`).
     ///
     /// [`epoll_wait(2)`]: https://man7.org/linux/man-pages/man2/epoll_wait.2.html
     #[inline]
