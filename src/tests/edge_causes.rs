@@ -194,6 +194,35 @@ fn tcp_has_an_edge_for_room_only_after_a_write_that_was_short_or_would_block() {
     room_after(|mut stream| fill(&mut stream), OUT);
 }
 
+/// Fills the buffer without a short write. What then finds too little room makes TCP report that
+/// there is room again.
+#[test]
+fn tcp_has_an_edge_for_room_after_a_register_or_a_report_that_found_too_little() {
+    const SO_SNDBUF: i32 = 7;
+    for registered_when_full in [true, false] {
+        let (ours, mut theirs) = tcp_pair();
+        set_socket_option(&ours, SO_SNDBUF, &[200_000]);
+        let mut left = 0;
+        if registered_when_full {
+            left = fill_in_whole_writes(&ours);
+        }
+        let mut poll = queue_with(&ours, IN | OUT | EPOLLET);
+        if registered_when_full {
+            assert_eq!(ready_bits(&mut poll), NONE);
+        } else {
+            assert_eq!(ready_bits(&mut poll), OUT);
+            left = fill_in_whole_writes(&ours);
+            write(&theirs, b"a");
+            assert_eq!(await_events(&mut poll)[0].bits(), IN, "and no room");
+        }
+        until("all is confirmed", || {
+            left -= drain(&mut theirs);
+            left == 0 && send_buffer(&ours).0 == 0
+        });
+        assert_eq!(await_events(&mut poll)[0].bits() & OUT, OUT);
+    }
+}
+
 #[test]
 fn a_unix_stream_has_an_edge_for_input_and_when_the_peer_has_read_a_whole_write() {
     let (ours, theirs) = unix_pair();
