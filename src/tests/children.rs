@@ -8,13 +8,13 @@ mod inherited;
 mod model_rules;
 
 use common::*;
-use epollet::ffi::{self, EPOLLET, EPOLLIN};
+use epollet::ffi::{self, EPOLLET, EPOLLHUP, EPOLLIN};
 use epollet::{Events, Interest, Poll, Waker};
 use std::ffi::{c_int, c_long};
 use std::fs::File;
 use std::io::{self, BufRead, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -318,6 +318,28 @@ fn lines_in_the_buffer_of_standard_input_are_not_reported() {
         assert_eq!(line, "one\n");
         assert_eq!(ready_bits(&mut poll), 0, "poll would sleep");
         assert_eq!(io::stdin().lock().fill_buf().unwrap(), b"two\n");
+    });
+}
+
+#[test]
+fn a_duplicate_of_standard_input_that_is_dropped_stays_registered_until_it_is_deregistered_first() {
+    in_child(|| {
+        let (reader, writer) = pipe();
+        // SAFETY: both are open; this process is alone with its standard input.
+        assert_eq!(unsafe { c::dup2(reader.as_raw_fd(), 0) }, 0);
+        drop((reader, writer)); // end of file
+        let duplicate = || File::from(io::stdin().as_fd().try_clone_to_owned().unwrap());
+        let stdin = duplicate();
+        let mut poll = queue_with(&stdin, Interest::READABLE);
+        drop(stdin);
+        for _ in 0..3 {
+            assert_eq!(ready_bits(&mut poll), EPOLLHUP, "a loop spins");
+        }
+        let stdin = duplicate();
+        let mut poll = queue_with(&stdin, Interest::READABLE);
+        poll.registry().deregister(&stdin).unwrap();
+        drop(stdin);
+        assert_eq!(ready_bits(&mut poll), 0);
     });
 }
 

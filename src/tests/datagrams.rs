@@ -97,6 +97,33 @@ fn epollerr_can_outlast_the_error_that_take_error_returns() {
     assert!(ours.take_error().unwrap().is_some());
     assert!(ours.take_error().unwrap().is_none());
     assert_eq!(ready_bits(&mut queue_with(&ours, 0)), EPOLLERR);
+    const MSG_ERRQUEUE: i32 = 0x2000;
+    let mut datagram = [0; 10]; // the one that has caused the error
+    let (buffer, len) = (datagram.as_mut_ptr().cast(), datagram.len());
+    // SAFETY: the kernel writes at most `len` bytes.
+    let read = unsafe { c::recv(ours.as_raw_fd(), buffer, len, MSG_ERRQUEUE) };
+    assert_eq!(read, 1);
+    assert_eq!(ready_bits(&mut queue_with(&ours, 0)), 0);
+}
+
+#[test]
+fn a_udp_socket_that_is_not_read_loses_datagrams_and_no_call_says_so() {
+    let (ours, theirs) = udp_pair();
+    let datagram = [0; 1000];
+    let mut sent = 0;
+    while sent < 10_000 {
+        assert_eq!(theirs.send(&datagram).unwrap(), 1000);
+        sent += 1;
+    }
+    let mut received = 0;
+    let end = loop {
+        match ours.recv(&mut [0; 1000]) {
+            Ok(_) => received += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(end.kind(), ErrorKind::WouldBlock);
+    assert!(received > 0 && received < sent, "{received} of {sent}");
 }
 
 #[test]

@@ -194,6 +194,35 @@ fn tcp_has_an_edge_for_room_only_after_a_write_that_was_short_or_would_block() {
     room_after(|mut stream| fill(&mut stream), OUT);
 }
 
+/// The writes are whole here: what finds too little room is not a write.
+#[test]
+fn tcp_has_an_edge_for_room_after_a_register_or_a_report_that_found_too_little() {
+    const SO_SNDBUF: i32 = 7;
+    for registered_when_full in [true, false] {
+        let (ours, mut theirs) = tcp_pair();
+        set_socket_option(&ours, SO_SNDBUF, &[200_000]);
+        let mut poll = queue_with(&ours, IN | OUT | EPOLLET);
+        ready_now(&mut poll);
+        let mut left = 0;
+        // Until the peer's buffer is full too, some bytes move on, which makes room.
+        until("there is too little room", || {
+            left += fill_in_whole_writes(&ours);
+            if registered_when_full {
+                poll = queue_with(&ours, IN | OUT | EPOLLET);
+                ready_bits(&mut poll) == NONE
+            } else {
+                write(&theirs, b"a");
+                await_events(&mut poll)[0].bits() == IN
+            }
+        });
+        until("all is confirmed", || {
+            left -= drain(&mut theirs);
+            left == 0 && send_buffer(&ours).0 == 0
+        });
+        assert_eq!(await_events(&mut poll)[0].bits() & OUT, OUT);
+    }
+}
+
 #[test]
 fn a_unix_stream_has_an_edge_for_input_and_when_the_peer_has_read_a_whole_write() {
     let (ours, theirs) = unix_pair();

@@ -117,6 +117,21 @@ fn read_to_string_that_would_block_loses_all_if_it_ends_in_half_a_character() {
     would_block(ours.read(&mut [0; 8]));
 }
 
+#[test]
+fn read_to_string_of_a_buf_reader_into_a_string_that_has_text_loses_what_it_has_read() {
+    let (ours, mut theirs) = unix_pair();
+    let mut reader = BufReader::new(ours);
+    let mut received = String::new();
+    theirs.write_all(b"abc").unwrap();
+    would_block(reader.read_to_string(&mut received));
+    assert_eq!(received, "abc", "it was empty before");
+    theirs.write_all(b"def").unwrap();
+    would_block(reader.read_to_string(&mut received));
+    assert_eq!(received, "abc");
+    assert!(reader.buffer().is_empty());
+    would_block(reader.read(&mut [0; 8]));
+}
+
 /// Gives zeros without end, and counts them.
 struct Counted(usize);
 

@@ -89,6 +89,100 @@ fn a_fifo_reads_end_of_file_before_its_first_writer_without_a_hang_up() {
 }
 
 #[test]
+fn a_non_blocking_open_of_a_fifo_for_writing_is_enxio_without_a_reader() {
+    let path = fifo();
+    let mut options = OpenOptions::new();
+    options.custom_flags(NONBLOCK);
+    let write = || {
+        OpenOptions::new()
+            .write(true)
+            .custom_flags(NONBLOCK)
+            .open(&path)
+    };
+    let too_early = os_code(write());
+    let _reader = options.read(true).open(&path).unwrap();
+    let in_time = write();
+    fs::remove_file(&path).unwrap();
+    assert_eq!(too_early, ENXIO);
+    in_time.unwrap();
+}
+
+#[test]
+fn after_ctrl_d_a_terminal_reads_zero_bytes_once_and_more_can_follow() {
+    let (mut keyboard, mut terminal) = pseudoterminal();
+    let mut poll = queue_with(&terminal, Interest::READABLE);
+    keyboard.write_all(b"\x04").unwrap(); // Ctrl-D
+    assert_eq!(await_events(&mut poll)[0].bits(), EPOLLIN);
+    assert_eq!(terminal.read(&mut [0; 100]).unwrap(), 0);
+    assert_eq!(ready_bits(&mut poll), 0);
+    keyboard.write_all(b"more\n").unwrap();
+    assert_eq!(await_events(&mut poll)[0].bits(), EPOLLIN);
+    assert_eq!(terminal.read(&mut [0; 100]).unwrap(), 5);
+}
+
+#[test]
+fn a_terminal_cuts_a_line_after_4095_bytes() {
+    let (mut keyboard, mut terminal) = pseudoterminal();
+    let mut line = vec![b'a'; 6000];
+    line.push(b'\n');
+    let mut typed = 0;
+    until("the line is typed", || {
+        typed += keyboard.write(&line[typed..]).unwrap_or(0);
+        drain(&mut keyboard); // its echo
+        typed == line.len()
+    });
+    await_bits(&terminal, EPOLLIN);
+    let mut buffer = [0; 10_000];
+    assert_eq!(terminal.read(&mut buffer).unwrap(), 4095 + 1);
+    assert_eq!(buffer[4095], b'\n');
+    let more = terminal.read(&mut buffer).unwrap_err();
+    assert_eq!(more.kind(), ErrorKind::WouldBlock, "the rest is gone");
+}
+
+#[test]
+fn a_terminal_whose_master_is_closed_reads_zero_bytes() {
+    let (master, mut terminal) = pseudoterminal();
+    let mut poll = queue_with(&terminal, Interest::READABLE | Interest::WRITABLE);
+    drop(master);
+    let all = EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP;
+    await_bits(&terminal, all);
+    assert_eq!(ready_bits(&mut poll), all);
+    assert_eq!(terminal.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn a_master_whose_terminal_is_closed_reads_the_unread_output_and_then_eio() {
+    let (mut master, mut terminal) = pseudoterminal();
+    let mut poll = queue_with(&master, Interest::READABLE);
+    terminal.write_all(b"last words").unwrap();
+    drop(terminal);
+    await_bits(&master, EPOLLIN | EPOLLHUP);
+    assert_eq!(ready_bits(&mut poll), EPOLLIN | EPOLLHUP);
+    assert_eq!(master.read(&mut [0; 100]).unwrap(), 10);
+    assert_eq!(ready_bits(&mut poll), EPOLLHUP, "a loop spins");
+    assert_eq!(os_code(master.read(&mut [0; 100])), EIO);
+}
+
+#[test]
+fn a_terminal_can_take_bytes_before_it_is_reported_as_writable_again() {
+    let (mut master, mut terminal) = pseudoterminal();
+    until("buffers that stay full", || fill(&mut terminal) == 0);
+    let mut poll = queue_with(&terminal, Interest::WRITABLE);
+    assert_eq!(ready_bits(&mut poll), 0);
+    assert_eq!(master.read(&mut [0; 1000]).unwrap(), 1000);
+    until("room, as a new queue sees it", || {
+        ready_bits(&mut queue_with(&terminal, EPOLLOUT)) == EPOLLOUT
+    });
+    assert_eq!(
+        ready_bits(&mut poll),
+        0,
+        "the room has come without a wakeup"
+    );
+    terminal.write_all(b"x").unwrap();
+    assert_eq!(ready_bits(&mut poll), EPOLLOUT, "our own write is a wakeup");
+}
+
+#[test]
 fn a_short_read_of_a_terminal_leaves_the_next_line_unreported() {
     let (mut master, mut ours) = pseudoterminal();
     master.write_all(b"one\ntwo\n").unwrap();

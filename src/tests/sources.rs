@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::{env, process, ptr, thread};
 
 #[test]
@@ -80,6 +81,11 @@ fn some_regular_files_in_proc_can_be_registered() {
     assert!(file.metadata().unwrap().is_file());
     let poll = Poll::new().unwrap();
     poll.registry().register(&file, 1, EPOLLPRI).unwrap();
+    let refused = File::open("/proc/self/status").unwrap();
+    assert_eq!(
+        os_code(poll.registry().register(&refused, 2, EPOLLPRI)),
+        EPERM
+    );
 }
 
 #[test]
@@ -91,6 +97,7 @@ fn a_file_in_sys_reports_a_change_before_its_first_read() {
     assert_eq!(ready_bits(&mut poll), EPOLLIN | EPOLLPRI | EPOLLERR);
     file.read_to_string(&mut String::new()).unwrap();
     assert_eq!(ready_bits(&mut poll), EPOLLIN);
+    assert_eq!(ready_bits(&mut queue_with(&file, Interest::PRIORITY)), 0);
 }
 
 #[test]
@@ -107,6 +114,63 @@ fn an_inotify_watch_becomes_readable() {
     File::create(directory.join("new")).unwrap();
     fs::remove_dir_all(&directory).unwrap();
     assert_eq!(await_events(&mut poll)[0].bits(), EPOLLIN);
+}
+
+const IN_MODIFY: u32 = 0x2;
+const IN_CLOSE_WRITE: u32 = 0x8;
+const IN_MOVED_TO: u32 = 0x80;
+
+/// Returns an inotify descriptor that watches one path.
+fn inotify(path: &Path, mask: u32) -> File {
+    let path = CString::new(path.as_os_str().as_bytes()).unwrap();
+    // SAFETY: no pointer; then a path that ends in a zero byte.
+    let inotify = owned_fd(unsafe { c::inotify_init1(CLOEXEC | NONBLOCK) });
+    assert!(unsafe { c::inotify_add_watch(inotify.as_raw_fd(), path.as_ptr(), mask) } >= 0);
+    File::from(inotify)
+}
+
+/// Returns a new directory, which the caller removes.
+fn directory(name: &str) -> PathBuf {
+    let path = env::temp_dir().join(format!("epollet-{name}-{}", process::id()));
+    fs::create_dir(&path).unwrap();
+    path
+}
+
+#[test]
+fn an_inotify_watch_on_a_file_does_not_see_the_file_that_replaces_it() {
+    let directory = directory("replaced");
+    let [file, new] = ["file", "new"].map(|name| directory.join(name));
+    fs::write(&file, "old").unwrap();
+    let mut on_file = inotify(&file, IN_MODIFY | IN_CLOSE_WRITE);
+    let mut on_directory = inotify(&directory, IN_CLOSE_WRITE | IN_MOVED_TO);
+    fs::write(&new, "new").unwrap();
+    drain(&mut on_directory);
+    fs::rename(&new, &file).unwrap();
+    let replaced = ready_bits(&mut queue_with(&on_directory, EPOLLIN));
+    drain(&mut on_file); // The kernel may report that the watch has ended.
+    drain(&mut on_directory);
+    fs::write(&file, "newer").unwrap();
+    let written =
+        [&on_file, &on_directory].map(|watch| ready_bits(&mut queue_with(watch, EPOLLIN)));
+    fs::remove_dir_all(&directory).unwrap();
+    assert_eq!(replaced, EPOLLIN);
+    assert_eq!(written, [0, EPOLLIN]);
+}
+
+#[test]
+fn inotify_reports_an_append_as_in_modify_and_in_close_write_only_at_the_close() {
+    let directory = directory("append");
+    let mut file = File::create(directory.join("log")).unwrap();
+    let modified = inotify(&directory, IN_MODIFY);
+    let closed = inotify(&directory, IN_CLOSE_WRITE);
+    let ready = || [&modified, &closed].map(|watch| ready_bits(&mut queue_with(watch, EPOLLIN)));
+    file.write_all(b"a line\n").unwrap();
+    let appended = ready();
+    drop(file);
+    let ended = ready();
+    fs::remove_dir_all(&directory).unwrap();
+    assert_eq!(appended, [EPOLLIN, 0]);
+    assert_eq!(ended, [EPOLLIN, EPOLLIN]);
 }
 
 #[test]

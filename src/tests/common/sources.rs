@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{env, process};
 
 const AF_INET: i32 = 2;
@@ -114,7 +115,9 @@ pub fn pseudoterminal() -> (File, File) {
 
 /// Returns the path of a new FIFO, which the caller removes.
 pub fn fifo() -> PathBuf {
-    let path = env::temp_dir().join(format!("epollet-fifo-{}", process::id()));
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let path = env::temp_dir().join(format!("epollet-fifo-{}-{count}", process::id()));
     let c_path = CString::new(path.as_os_str().as_bytes()).unwrap();
     // SAFETY: the path ends in a zero byte.
     assert_eq!(unsafe { c::mkfifo(c_path.as_ptr(), 0o600) }, 0);
