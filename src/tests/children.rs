@@ -267,6 +267,29 @@ fn a_wait_without_limit_goes_on_after_a_stop() {
 }
 
 #[test]
+fn a_stop_and_a_continuation_end_epoll_wait_with_eintr_without_a_handler() {
+    const SIGSTOP: c_int = 19;
+    const SIGCONT: c_int = 18;
+    in_child(|| {
+        let child = fork(|| {
+            let poll = Poll::new().unwrap();
+            let mut events = Events::with_capacity(1);
+            // SAFETY: there is room for one event.
+            let count = unsafe { ffi::epoll_wait(poll.as_raw_fd(), events.as_mut_ptr(), 1, -1) };
+            let error = io::Error::last_os_error();
+            assert_eq!((count, error.kind()), (-1, ErrorKind::Interrupted));
+        });
+        let stat = format!("/proc/{child}/stat");
+        await_state(&stat, 'S');
+        // SAFETY: the calls take no pointer.
+        unsafe { c::kill(child, SIGSTOP) };
+        await_state(&stat, 'T');
+        unsafe { c::kill(child, SIGCONT) };
+        assert_eq!(wait_for_child(child), 0);
+    });
+}
+
+#[test]
 fn a_blocked_signal_ends_the_sleep_through_a_signalfd() {
     const SIG_BLOCK: i32 = 0;
     const SFD_NONBLOCK_CLOEXEC: i32 = 0o2004000;

@@ -1,19 +1,22 @@
-//! What child processes inherit: blocked signals, signalfds, and the ends of pipes.
+//! Signals and child processes: what reaches a signalfd, what a child inherits, the ends of pipes.
 
 use crate::common::*;
 use epollet::Interest;
 use epollet::ffi::{EFD_CLOEXEC, EFD_NONBLOCK, EPOLLHUP, EPOLLIN, eventfd};
 use std::ffi::{c_int, c_long};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Command, Stdio};
-use std::ptr;
+use std::process::{Child, Command, Stdio};
+use std::{fs, io, ptr, thread};
 
+const SIGINT: c_int = 2;
 const SIGUSR1: c_int = 10;
 const SIGUSR2: c_int = 12;
 const SIGTERM: c_int = 15;
+const SIGCHLD: c_int = 17;
 const SIG_BLOCK: c_int = 0;
 const SIG_UNBLOCK: c_int = 1;
 
@@ -85,6 +88,139 @@ fn a_signal_to_the_process_reaches_the_signalfd_of_any_thread() {
 }
 
 #[test]
+fn process_1_of_a_container_ignores_sigterm_and_its_signalfd_reports_it() {
+    const CLONE_NEWUSER: c_int = 0x1000_0000;
+    const CLONE_NEWPID: c_int = 0x2000_0000;
+    in_child(|| {
+        // SAFETY: no pointer.
+        if unsafe { c::unshare(CLONE_NEWUSER | CLONE_NEWPID) } != 0 {
+            eprintln!("skipped: unshare: {}", io::Error::last_os_error());
+            return;
+        }
+        let (mut ours, mut theirs) = UnixStream::pair().unwrap(); // Both block.
+        let first = fork(|| {
+            assert_eq!(std::process::id(), 1);
+            theirs.write_all(b"a").unwrap();
+            theirs.read_exact(&mut [0]).unwrap(); // The signal has been sent.
+            change_mask(SIG_BLOCK, SIGTERM);
+            let signals = signalfd(SIGTERM);
+            let mut poll = queue_with(&signals, EPOLLIN);
+            assert_eq!(ready_bits(&mut poll), 0, "it was ignored");
+            theirs.write_all(b"a").unwrap();
+            assert_eq!(await_events(&mut poll).len(), 1);
+        });
+        for _ in 0..2 {
+            ours.read_exact(&mut [0]).unwrap();
+            send(first, SIGTERM);
+            let _ = ours.write_all(b"a"); // After the second signal, it can have ended.
+        }
+        assert_eq!(wait_for_child(first), 0);
+    });
+}
+
+#[test]
+fn a_program_that_a_script_starts_in_the_background_ignores_sigint() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "cat /proc/self/status & wait"]);
+    let output = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    let ignored = output.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = u64::from_str_radix(ignored.unwrap().trim(), 16).unwrap();
+    assert_eq!(ignored & set_of(SIGINT)[0], set_of(SIGINT)[0]);
+}
+
+#[test]
+fn a_signalfd_reports_a_signal_that_is_ignored_and_blocked() {
+    in_child(|| {
+        const SIG_IGN: usize = 1;
+        // SAFETY: the kernel never calls this handler; it compares the number.
+        unsafe {
+            let ignore = std::mem::transmute::<usize, extern "C" fn(c_int)>(SIG_IGN);
+            c::signal(SIGINT, ignore);
+        }
+        change_mask(SIG_BLOCK, SIGINT);
+        let signals = signalfd(SIGINT);
+        let mut poll = queue_with(&signals, EPOLLIN);
+        send(std::process::id() as c_int, SIGINT);
+        assert_eq!(ready_bits(&mut poll), EPOLLIN);
+    });
+}
+
+/// Sends SIGTERM to a process with a thread that waits for it in `sigwait`. Returns the status of
+/// the process, which ends well if `sigwait` returns.
+fn status_after_sigterm(block_in_every_thread: bool) -> c_int {
+    let (mut ours, mut theirs) = UnixStream::pair().unwrap(); // Both block.
+    let child = fork(|| {
+        if block_in_every_thread {
+            change_mask(SIG_BLOCK, SIGTERM);
+        }
+        thread::scope(|scope| {
+            let waiter = spawn_asleep(scope, || {
+                change_mask(SIG_BLOCK, SIGTERM);
+                let (mask, mut signal) = (set_of(SIGTERM), 0);
+                // SAFETY: the set outlives the call.
+                unsafe { c::sigwait(mask.as_ptr().cast(), &mut signal) };
+                signal
+            });
+            theirs.write_all(b"a").unwrap();
+            assert_eq!(waiter.join().unwrap(), SIGTERM);
+        });
+    });
+    ours.read_exact(&mut [0]).unwrap();
+    send(child, SIGTERM);
+    wait_for_child(child)
+}
+
+#[test]
+fn sigwait_returns_a_signal_that_is_blocked_in_every_thread_and_otherwise_it_ends_the_process() {
+    in_child(|| {
+        assert_eq!(status_after_sigterm(true), 0);
+        assert_eq!(status_after_sigterm(false), SIGTERM);
+    });
+}
+
+/// Starts programs that end at once, and returns when they have ended. Nobody has waited for them.
+fn ended_children<const N: usize>() -> [Child; N] {
+    let children = [(); N].map(|()| Command::new("true").spawn().unwrap());
+    for child in &children {
+        let stat = format!("/proc/{}/stat", child.id());
+        until("its end", || {
+            fs::read_to_string(&stat).unwrap().contains(") Z ")
+        });
+    }
+    children
+}
+
+#[test]
+fn five_ends_of_children_can_be_one_read_of_a_signalfd_and_try_wait_finds_all() {
+    in_child(|| {
+        change_mask(SIG_BLOCK, SIGCHLD);
+        let mut signals = signalfd(SIGCHLD);
+        let mut poll = queue_with(&signals, EPOLLIN);
+        let mut children = ended_children::<5>();
+        assert_eq!(ready_bits(&mut poll), EPOLLIN);
+        let mut info = [0; 128 * 5]; // struct signalfd_siginfo
+        assert_eq!(signals.read(&mut info).unwrap(), 128, "one of five");
+        let more = signals.read(&mut info).unwrap_err();
+        assert_eq!(more.kind(), ErrorKind::WouldBlock);
+        for child in &mut children {
+            assert!(child.try_wait().unwrap().is_some());
+        }
+    });
+}
+
+#[test]
+fn waitpid_for_any_child_takes_its_status_away_from_child_wait() {
+    const ECHILD: i32 = 10;
+    in_child(|| {
+        let [mut child] = ended_children();
+        // SAFETY: the kernel writes an int.
+        let found = unsafe { c::waitpid(-1, &mut 0, 0) };
+        assert_eq!(found, child.id() as c_int);
+        assert_eq!(os_code(child.wait()), ECHILD);
+    });
+}
+
+#[test]
 fn a_signalfd_registered_before_a_fork_is_not_reported_in_the_child_and_one_registered_there_is() {
     in_child(|| {
         change_mask(SIG_BLOCK, SIGUSR1);
@@ -141,7 +277,7 @@ fn a_poll_in_the_child_can_take_a_signal_of_the_parent_off_the_ready_list() {
 }
 
 #[test]
-fn an_eventfd_a_timerfd_and_a_pipe_registered_before_a_fork_are_reported_in_the_child() {
+fn an_eventfd_a_timerfd_and_a_pipe_registered_before_a_fork_are_reported_in_both_processes() {
     in_child(|| {
         // SAFETY: no pointers.
         let (mut counter, timer) = unsafe {
@@ -169,6 +305,9 @@ fn an_eventfd_a_timerfd_and_a_pipe_registered_before_a_fork_are_reported_in_the_
             }
         });
         assert_eq!(wait_for_child(child), 0);
+        for queue in &mut queues {
+            assert_eq!(ready_bits(queue), EPOLLIN, "in the parent too");
+        }
     });
 }
 
@@ -207,6 +346,51 @@ fn a_pipe_does_not_end_while_the_command_that_started_the_child_holds_its_write_
         assert_eq!(ready_bits(&mut poll), 0);
         drop(command);
         assert_eq!(ready_bits(&mut poll), EPOLLHUP);
+    });
+}
+
+#[test]
+fn what_a_child_has_written_is_read_after_its_end_until_would_block() {
+    in_child(|| {
+        let (mut reader, writer) = pipe();
+        let mut command = Command::new("sh");
+        // A grandchild holds the write end.
+        command.args(["-c", "sleep 60 & echo $!; head -c 3000 /dev/zero"]);
+        command.stdout(OwnedFd::from(writer));
+        assert!(command.status().unwrap().success());
+        drop(command);
+        let mut buffer = [0; 1000];
+        assert_eq!(reader.read(&mut buffer).unwrap(), 1000);
+        let first_line = buffer.split(|byte| *byte == b'\n').next().unwrap();
+        let grandchild = String::from_utf8(first_line.to_vec()).unwrap();
+        let mut count = 1000;
+        let error = loop {
+            match reader.read(&mut buffer) {
+                Ok(more) => count += more,
+                Err(error) => break error,
+            }
+            assert!(count <= 4000, "it does not end");
+        };
+        kill(grandchild.parse().unwrap());
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+        assert_eq!(count, grandchild.len() + 1 + 3000);
+    });
+}
+
+#[test]
+fn a_source_that_is_the_standard_input_of_a_program_stays_registered_until_the_program_ends() {
+    in_child(|| {
+        let (ours, mut theirs) = unix_pair();
+        let mut poll = queue_with(&ours, EPOLLIN);
+        let mut command = Command::new("sleep");
+        command.arg("60").stdin(OwnedFd::from(ours));
+        let mut child = command.spawn().unwrap();
+        drop(command);
+        theirs.write_all(b"a").unwrap();
+        assert_eq!(ready_bits(&mut poll), EPOLLIN);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(ready_bits(&mut poll), 0);
     });
 }
 

@@ -1,7 +1,7 @@
 //! Adding, changing and removing registrations, and the errors.
 
 use super::common::*;
-use crate::ffi::{EPOLLIN, EPOLLONESHOT, EPOLLOUT};
+use crate::ffi::{EPOLLET, EPOLLIN, EPOLLONESHOT, EPOLLOUT};
 use crate::{Poll, Waker};
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -258,6 +258,11 @@ fn fdinfo_shows_the_interest_list() {
     assert_eq!(ready_bits(&mut poll), EPOLLIN);
     let disabled = format!("tfd: {number} events: 40000000 data: ab");
     assert_eq!(interest_list(&poll), [disabled], "one-shot, reported");
+    let interest = EPOLLIN | EPOLLONESHOT | EPOLLET;
+    poll.registry().reregister(&ours, 1, interest).unwrap();
+    assert_eq!(ready_bits(&mut poll), EPOLLIN);
+    let disabled = format!("tfd: {number} events: c0000000 data: 1");
+    assert_eq!(interest_list(&poll), [disabled], "and edge-triggered");
     drop(ours);
     assert_eq!(interest_list(&poll), [""; 0]);
 }

@@ -89,6 +89,7 @@ pub mod c {
         pub fn setrlimit(resource: c_int, limit: *const c_ulong) -> c_int;
         pub fn signal(signal: c_int, handler: extern "C" fn(c_int)) -> *const c_void;
         pub fn signalfd(fd: c_int, mask: *const c_void, flags: c_int) -> c_int;
+        pub fn sigwait(set: *const c_void, signal: *mut c_int) -> c_int;
         pub fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int;
         pub fn syscall(number: c_long, ...) -> c_long;
         pub fn tcgetattr(fd: c_int, attributes: *mut u32) -> c_int;
@@ -102,6 +103,7 @@ pub mod c {
             old: *mut c_long,
         ) -> c_int;
         pub fn unlockpt(fd: c_int) -> c_int;
+        pub fn unshare(flags: c_int) -> c_int;
         pub fn waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
         pub fn write(fd: c_int, bytes: *const c_void, len: usize) -> isize;
     }
