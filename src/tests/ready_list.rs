@@ -3,11 +3,14 @@
 
 use super::common::*;
 use crate::ffi::{EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP};
-use crate::{Events, Poll, Token};
+use crate::{Events, Poll, Token, Waker};
 use std::io::Write;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::mpsc;
 use std::time::Duration;
+use std::{fs, thread};
 
 const EDGE: u32 = EPOLLIN | EPOLLET;
 
@@ -98,6 +101,12 @@ fn a_wakeup_outside_the_interest_is_ignored() {
     assert_eq!(three.poll(10), [0, 1, 2]);
     three.write_to(&[0, 1, 2]);
     assert_eq!(three.poll(10), [], "EPOLLIN is not in the interest");
+    let (ours, mut theirs) = tcp_pair();
+    let mut poll = queue_with(&ours, EPOLLOUT | EPOLLET);
+    assert_eq!(ready_bits(&mut poll), EPOLLOUT);
+    theirs.write_all(b"a").unwrap();
+    await_bits(&ours, EPOLLIN);
+    assert_eq!(ready_bits(&mut poll), 0, "on TCP neither");
 }
 
 #[test]
@@ -106,6 +115,44 @@ fn a_wakeup_that_names_no_bits_counts_for_every_interest() {
     assert_eq!(three.poll(10), [0, 1, 2]);
     three.pairs[1].1.shutdown(Shutdown::Write).unwrap();
     assert_eq!(three.poll(10), [1], "it reports EPOLLOUT again");
+    let (ours, theirs) = tcp_pair();
+    let mut poll = queue_with(&ours, EPOLLOUT | EPOLLET);
+    assert_eq!(ready_bits(&mut poll), EPOLLOUT);
+    theirs.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(await_events(&mut poll)[0].bits(), EPOLLOUT, "on TCP too");
+}
+
+/// Returns how often the thread with this `status` in /proc has gone to sleep.
+fn sleeps(status: &Path) -> u64 {
+    let status = fs::read_to_string(status).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line.unwrap().trim().parse().unwrap()
+}
+
+/// A half-close wakes the thread, but the source is full, and it is asked only whether there is room.
+#[test]
+fn a_wakeup_without_anything_to_report_does_not_end_a_poll() {
+    let (mut ours, theirs) = unix_pair();
+    fill(&mut ours);
+    let mut poll = queue_with(&ours, EPOLLOUT);
+    let waker = Waker::new(poll.registry(), 9).unwrap();
+    let (tell, told) = mpsc::channel();
+    thread::scope(|scope| {
+        let sleeper = scope.spawn(move || {
+            tell.send(stat()).unwrap();
+            await_events(&mut poll)
+        });
+        let stat = told.recv().unwrap();
+        await_state(&stat, 'S');
+        let status = stat.with_file_name("status");
+        let before = sleeps(&status);
+        theirs.shutdown(Shutdown::Write).unwrap();
+        until("it has been awake", || sleeps(&status) > before);
+        waker.wake().unwrap();
+        assert_eq!(sorted_tokens(&sleeper.join().unwrap()), [9]);
+    });
 }
 
 #[test]
