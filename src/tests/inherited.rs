@@ -373,10 +373,10 @@ fn what_a_child_has_written_is_read_after_its_end_until_would_block() {
         let mut count = 1000;
         let error = loop {
             match reader.read(&mut buffer) {
+                Ok(0) => panic!("a grandchild holds the pipe"),
                 Ok(more) => count += more,
                 Err(error) => break error,
             }
-            assert!(count <= 4000, "it does not end");
         };
         kill(grandchild.parse().unwrap());
         assert_eq!(error.kind(), ErrorKind::WouldBlock);
