@@ -169,8 +169,7 @@ pub const SCENES: [Scene; 6] = [
             },
         ],
         then: "On a new bench, add a stream, duplicate s1, and register both with different tokens. \
-               Then one byte makes two events. A wakeup goes to the newer registration first, so \
-               its event comes first.",
+               One byte makes two events, the newer registration's first.",
     },
     Scene {
         name: "A queue in a queue",

@@ -43,14 +43,14 @@ fn in_each_scene_the_page_shows_what_the_kernel_returned() {
             // There is something to predict besides nothing.
             let options = browser.run("return $('guess').querySelectorAll('input').length");
             assert!(options.as_u64() > Some(1), "scene {scene}, {question}");
-            browser.click("#ask");
+            browser.click("#onward");
             browser.wait("now().scene.answered");
             assert!(browser.text("#answer").starts_with("The kernel reported "));
             let queue = browser.run("return now().report.queue");
             let card = format!("#card-{} .report", queue.as_str().unwrap());
             reports.push(browser.text(&card));
             if question + 1 < questions {
-                browser.click("#next");
+                browser.click("#onward");
             }
         }
         assert_eq!(browser.text("#agreement"), agreement(&browser));
@@ -207,6 +207,85 @@ fn shown(poll: &str) -> String {
     }
 }
 
+/// In a window of 1280 x 800, nobody has to scroll, and what is looked at does not move.
+#[test]
+fn each_scene_fits_and_stays_where_it_is() {
+    let (_playground, browser) = open();
+    for (scene, questions) in QUESTIONS.into_iter().enumerate() {
+        browser.click(&format!("#scene-{scene}"));
+        let mut places = Vec::new();
+        for question in 0..questions {
+            for answered in [false, true] {
+                if answered {
+                    // All tokens: the longest verdict.
+                    browser.run(
+                        "for (const box of $('guess').querySelectorAll('input'))
+                             if (box.value !== 'nothing') box.click();",
+                    );
+                }
+                if answered || question > 0 {
+                    browser.click("#onward");
+                }
+                browser.wait(&format!(
+                    "now().scene?.number === {scene} && now().scene.round === {question} \
+                     && now().scene.answered === {answered} && !now().more"
+                ));
+                let height = browser.run("return document.documentElement.scrollHeight");
+                assert!(
+                    height.as_u64() <= Some(800),
+                    "scene {scene}, question {question}, answered {answered}: {height}"
+                );
+                let primary =
+                    "return document.querySelectorAll('main > :not(dialog) .main').length";
+                assert_eq!(browser.run(primary), json!(1));
+                let place = "return ['sources', 'queues', 'poll-q1', 'register', 'history']
+                    .map((id) => $(id).getBoundingClientRect().top).join()";
+                places.push(browser.run(place));
+            }
+        }
+        for pair in places.chunks(2) {
+            assert_eq!(pair[0], pair[1], "scene {scene}");
+        }
+    }
+}
+
+#[test]
+fn in_a_scene_the_ready_list_is_hidden_until_the_poll() {
+    let (_playground, browser) = open();
+    let entries = "return [...$('queues').querySelectorAll('.ready')]
+        .map((list) => list.querySelectorAll('.entry').length).join()";
+    let listed = || browser.run(entries);
+    let hidden = || {
+        browser
+            .text("#queues")
+            .matches("hidden until you poll")
+            .count()
+    };
+    browser.click("#scene-4");
+    browser.wait("now().scene && !now().more");
+    // Neither on the screen nor for a screen reader, now and at the steps of this question.
+    assert_eq!((listed(), hidden()), (json!("0,0"), 2));
+    browser.click("#step-3");
+    assert_eq!((listed(), hidden()), (json!("0,0"), 2));
+    browser.click("#now");
+    browser.click("#look-q1");
+    assert_eq!((listed(), hidden()), (json!("1,1"), 0));
+    browser.click("#look-q1");
+    assert_eq!((listed(), hidden()), (json!("0,0"), 2));
+    browser.click("#look-q2");
+    browser.click("#onward");
+    browser.wait("now().scene.answered");
+    // Both lists, and the one of q2 as it was before.
+    assert_eq!((listed(), hidden()), (json!("1,1,1"), 0));
+    assert_eq!(browser.run("return $('look-q1')"), json!(null));
+    browser.click("#onward");
+    browser.wait("now().scene.round === 1");
+    assert_eq!(hidden(), 2);
+    browser.click("#new");
+    browser.wait("now().step === 1");
+    assert_eq!((listed(), hidden()), (json!("0"), 0));
+}
+
 #[test]
 fn a_prediction_is_compared_with_the_report() {
     let (_playground, browser) = open();
@@ -214,16 +293,16 @@ fn a_prediction_is_compared_with_the_report() {
     browser.wait("now().scene && !now().more");
     browser.click("#guess-2");
     browser.click("#guess-1");
-    browser.click("#ask");
+    browser.click("#onward");
     browser.wait("now().scene.answered");
     assert_eq!(
         browser.text(".verdict"),
         "Right: the kernel reported tokens 1, 2."
     );
-    browser.click("#next");
+    browser.click("#onward");
     browser.wait("now().scene.round === 1");
     browser.click("#guess-nothing");
-    browser.click("#ask");
+    browser.click("#onward");
     browser.wait("now().scene.answered");
     let verdict = "You predicted nothing. The kernel reported token 1.";
     assert_eq!(browser.text(".verdict"), verdict);
@@ -234,8 +313,7 @@ fn the_mode_follows_the_bits() {
     let (_playground, browser) = open();
     browser.click("#add-stream");
     browser.wait("now().sources.length === 2");
-    let level = "Level-triggered, unless EPOLLET is set.";
-    let edge = "Edge-triggered, because EPOLLET is set.";
+    let (level, edge) = ("level-triggered", "edge-triggered");
     assert_eq!(browser.text("#mode"), level);
     browser.click("#bit-ET");
     assert_eq!(browser.text("#mode"), edge);
@@ -289,16 +367,21 @@ fn the_keyboard_is_enough() {
     );
     go("now");
     browser.press(&ENTER.to_string());
-    browser.wait("isNow()");
+    browser.wait("isNow() && document.activeElement.id === 'step-6'");
+    go("add-queue");
+    browser.press(&ENTER.to_string());
+    browser.wait("document.activeElement.id === 'source-q2'");
 
     // In a scene, the focus goes from the poll to the next question and back.
     go("scene-0");
     browser.press(&ENTER.to_string());
     browser.wait("now().scene && !now().more");
-    go("ask");
-    for focus in ["next", "ask", "next", "ask"] {
+    go("onward");
+    for step in 1..=6 {
         browser.press(&ENTER.to_string());
-        browser.wait(&format!("document.activeElement.id === {focus:?}"));
+        let answered = step % 2 == 1;
+        browser.wait(&format!("now().scene.answered === {answered}"));
+        browser.wait("document.activeElement.id === 'onward'");
     }
 }
 
@@ -326,11 +409,12 @@ fn going_back_shows_the_lists_as_they_were() {
     let (_playground, browser) = open();
     browser.click("#scene-0");
     browser.wait("now().scene && !now().more");
-    let before = browser.text("#queues");
+    browser.click("#look-q1");
+    let before = browser.text("#queues").replace("Hide\n", "");
     browser.click("#step-4");
     assert_eq!(browser.run("return $('guess').disabled"), json!(true));
     browser.click("#now");
-    browser.click("#ask");
+    browser.click("#onward");
     browser.wait("now().scene.answered");
     let after = browser.text("#queues");
     assert_ne!(before, after);
@@ -341,7 +425,7 @@ fn going_back_shows_the_lists_as_they_were() {
         "The lists as they were after step 7 of 8."
     );
     assert_eq!(browser.run("return $('poll-q1').disabled"), json!(true));
-    assert_eq!(browser.run("return $('next').disabled"), json!(true));
+    assert_eq!(browser.run("return $('onward').disabled"), json!(true));
     browser.click("#now");
     assert_eq!(browser.text("#queues"), after);
 }
@@ -415,6 +499,53 @@ fn a_refused_action_and_a_lost_connection_are_shown() {
     assert!(browser.text("#problem").contains("There is no connection"));
 }
 
+/// At the button that was pressed, and no button moves.
+#[test]
+fn an_error_is_shown_where_it_was_caused() {
+    let (_playground, browser) = open();
+    browser.click("#add-stream");
+    browser.wait("now().sources.length === 2");
+    let places = || {
+        browser.run(
+            "return [...document.querySelectorAll('#bench button:not(#history button)')]
+                 .map((it) => it.id + it.getBoundingClientRect().top).join()",
+        )
+    };
+    let before = places();
+    let fails = |button: &str, text: &str| {
+        browser.click(button);
+        browser.wait(&format!(
+            "!problem.hidden && problem.textContent.includes({text:?})"
+        ));
+        let distance = format!(
+            "return problem.getBoundingClientRect().top
+                 - document.querySelector({button:?}).getBoundingClientRect().bottom"
+        );
+        let distance = browser.run(&distance).as_f64().unwrap();
+        assert!((0.0..200.0).contains(&distance), "{button}: {distance}");
+        assert_eq!(browser.run("return problem.role"), json!("alert"));
+    };
+    fails("#deregister", "ENOENT");
+    assert_eq!(places(), before);
+    browser.click("#register");
+    browser.wait("now().queues[0].interest.length === 1");
+    assert_eq!(browser.run("return problem.hidden"), json!(true));
+    let before = places();
+    fails("#register", "EEXIST");
+    fails("#do-read-1", "EAGAIN");
+    assert_eq!(places(), before);
+    browser.run("$('capacity-q1').value = 99");
+    fails("#poll-q1", "The room for events must be a number");
+    // What a scene does, the visitor has not done.
+    browser.click("#scene-3");
+    browser.wait("now().scene && !now().more");
+    browser.click("#onward");
+    browser.wait("now().scene.answered");
+    browser.click("#onward");
+    browser.wait("now().calls[0].includes('ENOENT')");
+    assert_eq!(browser.run("return problem.hidden"), json!(true));
+}
+
 /// The kernel and the model never differ, so this state is made up.
 #[test]
 fn a_difference_is_loud() {
@@ -475,13 +606,16 @@ fn pictures() {
         browser.wait(&format!("now().scene?.number === {scene} && !now().more"));
         take(&format!("scene{scene}-before"));
         browser.run("document.querySelector('#guess input').click()");
-        browser.click("#ask");
+        browser.click("#onward");
         browser.wait("now().scene.answered");
         take(&format!("scene{scene}-after"));
     }
     browser.click("#step-4");
     take("back");
     browser.click("#now");
+    browser.click("#deregister");
+    browser.wait("!problem.hidden");
+    take("error");
     browser.click("#take");
     browser.wait("$('program').open");
     take("program");
