@@ -24,7 +24,7 @@ mod visitor;
 use super::model::model;
 use action::Action;
 use epollet::ffi;
-use random::Random;
+use random::{Random, begin};
 use scenes::SCENES;
 use std::env;
 use visitor::Visitor;
@@ -109,12 +109,7 @@ fn each_poll_of_a_scene_reports_what_the_answer_says() {
     for (number, scene) in SCENES.iter().enumerate() {
         let mut visitor = Visitor::new().unwrap();
         for (index, round) in scene.rounds.iter().enumerate() {
-            let line = if index == 0 {
-                format!("scene {number}")
-            } else {
-                "next".into()
-            };
-            let states = visitor.act(&line).unwrap();
+            let states = visitor.act(&begin(number, index)).unwrap();
             let hidden = states.iter().all(|state| !state.contains(round.answer));
             assert!(
                 hidden,
@@ -167,8 +162,9 @@ fn what_a_scene_suggests_to_try_next_comes_true() {
     ];
     for (number, lines) in tries.into_iter().enumerate() {
         let mut visitor = Visitor::new().unwrap();
-        for index in 0..SCENES[number].rounds.len() {
-            play(&mut visitor, number, index);
+        for (index, round) in SCENES[number].rounds.iter().enumerate() {
+            visitor.act(&begin(number, index)).unwrap();
+            visitor.act(round.poll).unwrap();
         }
         let mut calls = String::new();
         for (line, tokens) in lines {
@@ -191,16 +187,6 @@ fn what_a_scene_suggests_to_try_next_comes_true() {
         let is_circle = calls.contains(" = -1 ELOOP (");
         assert_eq!(is_circle, SCENES[number].then.contains("ELOOP"), "{calls}");
     }
-}
-
-/// Prepares a question of a scene, and polls.
-fn play(visitor: &mut Visitor, scene: usize, question: usize) {
-    let line = match question {
-        0 => format!("scene {scene}"),
-        _ => "next".into(),
-    };
-    visitor.act(&line).unwrap();
-    visitor.act(SCENES[scene].rounds[question].poll).unwrap();
 }
 
 #[test]

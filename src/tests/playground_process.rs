@@ -23,7 +23,7 @@ mod take_away;
 mod visitor;
 
 use epollet::{Interest, ffi}; // `ffi`: for the model
-use random::Random;
+use random::{Random, begin};
 use scenes::SCENES;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -62,12 +62,7 @@ fn programs_and_reports() -> Vec<(String, String)> {
     for (number, scene) in SCENES.iter().enumerate() {
         let mut visitor = Visitor::new().unwrap();
         for (index, round) in scene.rounds.iter().enumerate() {
-            let line = if index == 0 {
-                format!("scene {number}")
-            } else {
-                "next".into()
-            };
-            visitor.act(&line).unwrap();
+            visitor.act(&begin(number, index)).unwrap();
             visitor.act(round.poll).unwrap();
         }
         visitors.push(visitor);

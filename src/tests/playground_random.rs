@@ -1,6 +1,14 @@
-//! Random lines for a visitor of the playground.
+//! Lines for a visitor of the playground: a scene's, and random ones.
 
 use super::visitor::Visitor;
+
+/// Begins a question of a scene.
+pub fn begin(scene: usize, question: usize) -> String {
+    match question {
+        0 => format!("scene {scene}"),
+        _ => "next".into(),
+    }
+}
 
 /// splitmix64
 pub struct Random(pub u64);

@@ -27,24 +27,31 @@ fn start(playground: Playground) -> (Playground, Browser) {
     (playground, browser)
 }
 
+/// Begins a scene.
+fn play(browser: &Browser, scene: usize) {
+    browser.click(&format!("#scene-{scene}"));
+    browser.wait(&format!("now().scene?.number === {scene} && !now().more"));
+}
+
+/// Makes the poll that a scene asks about.
+fn poll(browser: &Browser) {
+    browser.click("#onward");
+    browser.wait("now().scene.answered");
+}
+
 #[test]
 fn in_each_scene_the_page_shows_what_the_kernel_returned() {
     let (playground, browser) = start(Playground::start(true));
     for (scene, questions) in QUESTIONS.into_iter().enumerate() {
-        browser.click(&format!("#scene-{scene}"));
+        play(&browser, scene);
         let mut reports = Vec::new();
         for question in 0..questions {
-            let ready = format!(
-                "now().scene?.number === {scene} && now().scene.round === {question} \
-                 && !now().scene.answered && !now().more"
-            );
-            browser.wait(&ready);
+            browser.wait(&format!("now().scene.round === {question} && !now().more"));
             assert_eq!(browser.text("#answer"), "The answer comes after the poll.");
             // There is something to predict besides nothing.
             let options = browser.run("return $('guess').querySelectorAll('input').length");
             assert!(options.as_u64() > Some(1), "scene {scene}, {question}");
-            browser.click("#onward");
-            browser.wait("now().scene.answered");
+            poll(&browser);
             assert!(browser.text("#answer").starts_with("The kernel reported "));
             let queue = browser.run("return now().report.queue");
             let card = format!("#card-{} .report", queue.as_str().unwrap());
@@ -211,40 +218,31 @@ fn shown(poll: &str) -> String {
 #[test]
 fn each_scene_fits_and_stays_where_it_is() {
     let (_playground, browser) = open();
+    let look = |what: &str| {
+        let height = browser.run("return document.documentElement.scrollHeight");
+        assert!(height.as_u64() <= Some(800), "{what}: {height}");
+        let primary = "return document.querySelectorAll('main > :not(dialog) .main').length";
+        assert_eq!(browser.run(primary), json!(1), "{what}");
+        let places = "return ['sources', 'queues', 'poll-q1', 'register', 'history']
+            .map((id) => $(id).getBoundingClientRect().top).join()";
+        browser.run(places)
+    };
     for (scene, questions) in QUESTIONS.into_iter().enumerate() {
-        browser.click(&format!("#scene-{scene}"));
-        let mut places = Vec::new();
+        play(&browser, scene);
         for question in 0..questions {
-            for answered in [false, true] {
-                if answered {
-                    // All tokens: the longest verdict.
-                    browser.run(
-                        "for (const box of $('guess').querySelectorAll('input'))
-                             if (box.value !== 'nothing') box.click();",
-                    );
-                }
-                if answered || question > 0 {
-                    browser.click("#onward");
-                }
-                browser.wait(&format!(
-                    "now().scene?.number === {scene} && now().scene.round === {question} \
-                     && now().scene.answered === {answered} && !now().more"
-                ));
-                let height = browser.run("return document.documentElement.scrollHeight");
-                assert!(
-                    height.as_u64() <= Some(800),
-                    "scene {scene}, question {question}, answered {answered}: {height}"
-                );
-                let primary =
-                    "return document.querySelectorAll('main > :not(dialog) .main').length";
-                assert_eq!(browser.run(primary), json!(1));
-                let place = "return ['sources', 'queues', 'poll-q1', 'register', 'history']
-                    .map((id) => $(id).getBoundingClientRect().top).join()";
-                places.push(browser.run(place));
+            browser.wait(&format!("now().scene.round === {question} && !now().more"));
+            let before = look(&format!("scene {scene}, question {question}"));
+            // All tokens: the longest verdict.
+            browser.run(
+                "for (const box of $('guess').querySelectorAll('input'))
+                     if (box.id !== 'guess-nothing') box.click();",
+            );
+            poll(&browser);
+            let what = format!("scene {scene}, answer {question}");
+            assert_eq!(look(&what), before, "{what}");
+            if question + 1 < questions {
+                browser.click("#onward");
             }
-        }
-        for pair in places.chunks(2) {
-            assert_eq!(pair[0], pair[1], "scene {scene}");
         }
     }
 }
@@ -261,8 +259,7 @@ fn in_a_scene_the_ready_list_is_hidden_until_the_poll() {
             .matches("hidden until you poll")
             .count()
     };
-    browser.click("#scene-4");
-    browser.wait("now().scene && !now().more");
+    play(&browser, 4);
     // Neither on the screen nor for a screen reader, now and at the steps of this question.
     assert_eq!((listed(), hidden()), (json!("0,0"), 2));
     browser.click("#step-3");
@@ -273,8 +270,7 @@ fn in_a_scene_the_ready_list_is_hidden_until_the_poll() {
     browser.click("#look-q1");
     assert_eq!((listed(), hidden()), (json!("0,0"), 2));
     browser.click("#look-q2");
-    browser.click("#onward");
-    browser.wait("now().scene.answered");
+    poll(&browser);
     // Both lists, and the one of q2 as it was before.
     assert_eq!((listed(), hidden()), (json!("1,1,1"), 0));
     assert_eq!(browser.run("return $('look-q1')"), json!(null));
@@ -289,12 +285,10 @@ fn in_a_scene_the_ready_list_is_hidden_until_the_poll() {
 #[test]
 fn a_prediction_is_compared_with_the_report() {
     let (_playground, browser) = open();
-    browser.click("#scene-0");
-    browser.wait("now().scene && !now().more");
+    play(&browser, 0);
     browser.click("#guess-2");
     browser.click("#guess-1");
-    browser.click("#onward");
-    browser.wait("now().scene.answered");
+    poll(&browser);
     assert_eq!(
         browser.text(".verdict"),
         "Right: the kernel reported tokens 1, 2."
@@ -302,8 +296,7 @@ fn a_prediction_is_compared_with_the_report() {
     browser.click("#onward");
     browser.wait("now().scene.round === 1");
     browser.click("#guess-nothing");
-    browser.click("#onward");
-    browser.wait("now().scene.answered");
+    poll(&browser);
     let verdict = "You predicted nothing. The kernel reported token 1.";
     assert_eq!(browser.text(".verdict"), verdict);
 }
@@ -389,8 +382,7 @@ fn the_keyboard_is_enough() {
 #[test]
 fn every_control_has_a_name() {
     let (_playground, browser) = open();
-    browser.click("#scene-4");
-    browser.wait("now().scene && !now().more");
+    play(&browser, 4);
     let tree = browser.tool("Accessibility.getFullAXTree", json!({}));
     let mut controls = 0;
     for node in tree["nodes"].as_array().unwrap() {
@@ -407,15 +399,16 @@ fn every_control_has_a_name() {
 #[test]
 fn going_back_shows_the_lists_as_they_were() {
     let (_playground, browser) = open();
-    browser.click("#scene-0");
-    browser.wait("now().scene && !now().more");
+    play(&browser, 0);
     browser.click("#look-q1");
     let before = browser.text("#queues").replace("Hide\n", "");
+    let top = || browser.run("return $('bench').getBoundingClientRect().top");
+    let at = top();
     browser.click("#step-4");
+    assert_eq!(top(), at, "the bench has moved");
     assert_eq!(browser.run("return $('guess').disabled"), json!(true));
     browser.click("#now");
-    browser.click("#onward");
-    browser.wait("now().scene.answered");
+    poll(&browser);
     let after = browser.text("#queues");
     assert_ne!(before, after);
     browser.click("#step-6");
@@ -433,8 +426,7 @@ fn going_back_shows_the_lists_as_they_were() {
 #[test]
 fn the_page_shows_the_program_and_loads_nothing_from_elsewhere() {
     let (playground, browser) = open();
-    browser.click("#scene-2");
-    browser.wait("now().scene && !now().more");
+    play(&browser, 2);
     browser.click("#take");
     browser.wait("$('program').open");
     let id = browser.run("return id");
@@ -534,13 +526,12 @@ fn an_error_is_shown_where_it_was_caused() {
     fails("#register", "EEXIST");
     fails("#do-read-1", "EAGAIN");
     assert_eq!(places(), before);
-    browser.run("$('capacity-q1').value = 99");
+    browser.click("#capacity-q1");
+    browser.press("9"); // 89 or 98
     fails("#poll-q1", "The room for events must be a number");
     // What a scene does, the visitor has not done.
-    browser.click("#scene-3");
-    browser.wait("now().scene && !now().more");
-    browser.click("#onward");
-    browser.wait("now().scene.answered");
+    play(&browser, 3);
+    poll(&browser);
     browser.click("#onward");
     browser.wait("now().calls[0].includes('ENOENT')");
     assert_eq!(browser.run("return problem.hidden"), json!(true));
@@ -569,8 +560,7 @@ fn the_page_fits_its_window() {
     let (_playground, browser) = open();
     for scene in 0..QUESTIONS.len() {
         browser.look(1280, 800, false);
-        browser.click(&format!("#scene-{scene}"));
-        browser.wait(&format!("now().scene?.number === {scene} && !now().more"));
+        play(&browser, scene);
         for width in [1280, 900, 700, 400, 320] {
             browser.look(width, 800, false);
             let wide = browser.run("return document.documentElement.scrollWidth");
@@ -602,12 +592,10 @@ fn pictures() {
     };
     take("start");
     for scene in [0, 3, 4] {
-        browser.click(&format!("#scene-{scene}"));
-        browser.wait(&format!("now().scene?.number === {scene} && !now().more"));
+        play(&browser, scene);
         take(&format!("scene{scene}-before"));
         browser.run("document.querySelector('#guess input').click()");
-        browser.click("#onward");
-        browser.wait("now().scene.answered");
+        poll(&browser);
         take(&format!("scene{scene}-after"));
     }
     browser.click("#step-4");
