@@ -526,6 +526,8 @@ fn an_error_is_shown_where_it_was_caused() {
     fails("#register", "EEXIST");
     fails("#do-read-1", "EAGAIN");
     assert_eq!(places(), before);
+    browser.click("#source-s1_peer");
+    assert_eq!(browser.run("return problem.hidden"), json!(true));
     browser.click("#capacity-q1");
     browser.press("9"); // 89 or 98
     fails("#poll-q1", "The room for events must be a number");
