@@ -76,7 +76,7 @@ impl Request {
             }
         }
         let length: usize = match length {
-            Some(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Some(text) if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => {
                 text.parse().unwrap_or(usize::MAX)
             }
             Some(_) => return Err(bad()),
