@@ -45,6 +45,8 @@ pub enum Seen {
 struct Snapshot {
     threads: Vec<Thread>,
     sockets: Vec<Socket>,
+    /// What cannot be seen.
+    hidden: Vec<&'static str>,
 }
 
 /// A program that runs.
@@ -54,6 +56,8 @@ pub struct Stage {
     deadline: Instant,
     /// The clients, by their ports.
     pub clients: HashMap<u16, String>,
+    /// Answers are longer than the send buffers: a program needs `EPOLLOUT` to write all of one.
+    pub has_long_answers: bool,
     /// A program that is asleep for so long, with peers that wait, will not wake up.
     pub still: Duration,
 }
@@ -65,6 +69,7 @@ impl Stage {
             output,
             deadline: Instant::now() + LIMIT,
             clients: HashMap::new(),
+            has_long_answers: false,
             still: Duration::from_millis(400),
         }
     }
@@ -331,15 +336,15 @@ impl Stage {
         Snapshot {
             threads: look::threads(self.pid()),
             sockets: look::sockets(self.pid()),
+            hidden: look::hidden(self.pid()),
         }
     }
 
     /// It sleeps, and nothing will wake it. Where, and what is left to do, tell what is wrong.
     fn stuck(&self, now: Snapshot, missing: String) -> Diagnosis {
-        let may_have_something_to_do = now
-            .sockets
-            .iter()
-            .any(|socket| !socket.is_known || socket.describe("HANGS").is_some());
+        let mut sockets = now.sockets.iter();
+        let may_have_something_to_do = now.sockets.is_empty()
+            || sockets.any(|socket| !socket.is_known || socket.describe("HANGS", false).is_some());
         if now.blocks() {
             self.describe("BLOCKS", vec![missing], &now)
         } else if may_have_something_to_do || !now.sleeps_in_queue() {
@@ -399,7 +404,7 @@ impl Stage {
                 Some(format!(
                     "fd {}{name}: {}",
                     socket.fd,
-                    socket.describe(symptom)?
+                    socket.describe(symptom, self.has_long_answers)?
                 ))
             })
             .collect();
@@ -407,6 +412,8 @@ impl Stage {
         if described.len() > 4 {
             lines.push(format!("and {} more descriptors", described.len() - 4));
         }
+        lines.extend(look::closed(pid).into_iter().take(2));
+        lines.extend(now.hidden.iter().copied().map(String::from));
         self.end();
         Diagnosis { symptom, lines }
     }
