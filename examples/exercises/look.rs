@@ -198,13 +198,11 @@ impl Socket {
             }
             if symptom == "LOSES" {
                 parts.push(match self.unsent {
-                    0 if can_write_more => String::from(
-                        "all that was written has reached the peer: there is room to write",
-                    ),
-                    0 => String::from("all that was written has reached the peer"),
-                    count => {
-                        format!("the peer has not acknowledged {count} bytes of what was written")
+                    0 if can_write_more => {
+                        String::from("all that was written has arrived: there is room to write")
                     }
+                    0 => String::from("all that was written has reached the peer"),
+                    count => format!("{count} bytes that were written are not acknowledged"),
                 });
             }
             if parts.is_empty() {

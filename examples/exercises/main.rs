@@ -132,8 +132,8 @@ fn attempt(exercise: &Exercise, out: &mut impl Write) -> Result<bool> {
     };
     if let Err(diagnosis) = (exercise.play)(&program) {
         writeln!(out, "{name}: {}", diagnosis.symptom)?;
-        for line in &diagnosis.lines {
-            writeln!(out, "  {}", line.replace('\n', "\n  "))?;
+        for line in diagnosis.lines.iter().flat_map(|line| line.lines()) {
+            writeln!(out, "  {}", fitting(line))?;
         }
         if diagnosis.symptom == "NOT TRIED" {
             return Ok(false);
@@ -176,13 +176,7 @@ fn show_printed(file: &Path, out: &mut impl Write) -> Result<()> {
         writeln!(out, "\nFrom {}:", package::shown(file))?;
     }
     for line in lines {
-        let is_short = line.chars().count() <= 78;
-        let line = if is_short {
-            (*line).to_owned()
-        } else {
-            wrapped(line)
-        };
-        writeln!(out, "  {line}")?;
+        writeln!(out, "  {}", fitting(line))?;
     }
     Ok(())
 }
@@ -204,6 +198,14 @@ fn hint(exercise: &Exercise, out: &mut impl Write) -> Result<bool> {
     fs::create_dir_all(package::target())?;
     fs::write(note, all.min(seen + 1).to_string())?;
     Ok(true)
+}
+
+/// A line, as it is if it fits on a screen beside an indentation.
+fn fitting(line: &str) -> String {
+    if line.chars().count() <= 78 {
+        return line.to_owned();
+    }
+    wrapped(line)
 }
 
 /// Breaks a text into lines that fit on a screen.
