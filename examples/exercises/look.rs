@@ -4,8 +4,9 @@
 
 use epollet::{Interest, ffi};
 use std::collections::HashMap;
-use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::process::{Command, Stdio};
+use std::{fs, io};
 
 /// One look at a thread.
 #[derive(Clone, Debug, PartialEq)]
@@ -119,8 +120,9 @@ pub struct Socket {
     /// Bytes that were written and have not reached the peer.
     pub unsent: u64,
     pub blocking: bool,
-    /// What it is registered for, in any of the queues of the process.
+    /// What it is registered for, in any of the queues of the process; and whether that can be seen.
     pub interest: Option<u32>,
+    shows_interest: bool,
 }
 
 pub fn sockets(pid: u32) -> Vec<Socket> {
@@ -156,6 +158,7 @@ pub fn sockets(pid: u32) -> Vec<Socket> {
             unsent: row.map_or(0, |row| row.send_queue),
             blocking: flags.is_some_and(|flags| flags & O_NONBLOCK == 0),
             interest: interest.map(|registration| registration.interest),
+            shows_interest: flags.is_some(),
         });
     }
     sockets
@@ -210,6 +213,9 @@ impl Socket {
             }
             parts.join("\n        ")
         };
+        if !self.shows_interest {
+            return Some(state);
+        }
         let interest = self.interest.map(describe_interest);
         let mut interest = interest.unwrap_or(String::from("not registered"));
         let lacks_out = |bits| bits & ffi::EPOLLOUT == 0 && bits & ALWAYS != 0;
@@ -257,16 +263,23 @@ pub fn closed(pid: u32) -> Vec<String> {
         .collect()
 }
 
-/// Says what the kernel does not show of a process: it may be another user's, for example.
-pub fn hidden(pid: u32) -> Vec<&'static str> {
+/// Says what the kernel does not show of the processes that this one starts. Some systems restrict it.
+pub fn hidden() -> io::Result<Vec<&'static str>> {
+    let mut child = Command::new("cat") // It sleeps until its input ends.
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()?;
+    let pid = child.id();
     let mut hidden = Vec::new();
     if fs::read(format!("/proc/{pid}/syscall")).is_err() {
-        hidden.push("(/proc/PID/syscall cannot be read: the call it sleeps in is not known)");
+        hidden.push("(not seen, because of /proc/PID/syscall: the calls that it sleeps in)");
     }
-    if fs::read_dir(format!("/proc/{pid}/fd")).is_err() {
-        hidden.push("(/proc/PID/fd cannot be read: its descriptors are not known)");
+    if fs::read(format!("/proc/{pid}/fdinfo/0")).is_err() {
+        hidden.push("(not seen, because of /proc/PID/fdinfo: its descriptors)");
     }
-    hidden
+    drop(child.stdin.take());
+    child.wait()?;
+    Ok(hidden)
 }
 
 /// The kernel adds them to every interest, and removes them when a one-shot event is reported.

@@ -135,6 +135,9 @@ fn attempt(exercise: &Exercise, out: &mut impl Write) -> Result<bool> {
         for line in diagnosis.lines.iter().flat_map(|line| line.lines()) {
             writeln!(out, "  {}", fitting(line))?;
         }
+        for line in look::hidden()? {
+            writeln!(out, "  {line}")?;
+        }
         if diagnosis.symptom == "NOT TRIED" {
             return Ok(false);
         }
@@ -146,6 +149,9 @@ fn attempt(exercise: &Exercise, out: &mut impl Write) -> Result<bool> {
     }
     fs::write(exercise.note("done"), "")?;
     writeln!(out, "{name}: PASSES")?;
+    for line in look::hidden()? {
+        writeln!(out, "  {line}")?;
+    }
     for text in exercise.header("Learned")? {
         writeln!(out, "  {}", wrapped(&text))?;
     }

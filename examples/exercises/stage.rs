@@ -45,8 +45,6 @@ pub enum Seen {
 struct Snapshot {
     threads: Vec<Thread>,
     sockets: Vec<Socket>,
-    /// What cannot be seen.
-    hidden: Vec<&'static str>,
 }
 
 /// A program that runs.
@@ -336,7 +334,6 @@ impl Stage {
         Snapshot {
             threads: look::threads(self.pid()),
             sockets: look::sockets(self.pid()),
-            hidden: look::hidden(self.pid()),
         }
     }
 
@@ -413,7 +410,6 @@ impl Stage {
             lines.push(format!("and {} more descriptors", described.len() - 4));
         }
         lines.extend(look::closed(pid).into_iter().take(2));
-        lines.extend(now.hidden.iter().copied().map(String::from));
         self.end();
         Diagnosis { symptom, lines }
     }
