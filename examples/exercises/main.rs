@@ -199,7 +199,7 @@ fn hint(exercise: &Exercise, out: &mut impl Write) -> Result<bool> {
     }
     if seen >= all {
         let solution = package::shown(&exercise.solution());
-        writeln!(out, "\nThere are no more hints. A solution: {solution}")?;
+        writeln!(out, "\nThere are no more hints. A solution:\n{solution}")?;
     }
     fs::create_dir_all(package::target())?;
     fs::write(note, all.min(seen + 1).to_string())?;

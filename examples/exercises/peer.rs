@@ -126,8 +126,7 @@ impl Peer {
     pub fn ask(&mut self, line: &str, answer: &str, stage: &mut Stage) -> Verdict {
         self.read();
         self.got.clear();
-        self.send(line.as_bytes())
-            .map_err(|error| stage.peer_failed(error))?;
+        self.says(line, stage)?;
         self.gets(&format!("sent {line:?}"), answer, stage)
     }
 

@@ -77,10 +77,6 @@ impl Stage {
         fs::read_to_string(&self.output).unwrap_or_default()
     }
 
-    pub fn has_ended(&mut self) -> bool {
-        self.ended().is_some()
-    }
-
     /// Waits until the program has printed its address.
     pub fn address(&mut self) -> Result<SocketAddr, Diagnosis> {
         let output = self.output.clone();
@@ -315,7 +311,7 @@ impl Stage {
         self.diagnose(symptom, vec![line])
     }
 
-    fn ended(&mut self) -> Option<ExitStatus> {
+    pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
