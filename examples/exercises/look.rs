@@ -286,11 +286,13 @@ pub fn hidden() -> io::Result<Vec<&'static str>> {
 const ALWAYS: u32 = ffi::EPOLLERR | ffi::EPOLLHUP;
 const O_NONBLOCK: u32 = 0o4000;
 const AFTER_END_OF_FILE: [u8; 3] = [8, 9, 11]; // CLOSE_WAIT, LAST_ACK, CLOSING
+pub const SYN_RECV: u8 = 3;
 const LISTEN: u8 = 10;
 
 /// One socket in the kernel's table.
 struct Row {
     state: u8,
+    port: u16,
     peer_port: u16,
     send_queue: u64,
     receive_queue: u64,
@@ -303,8 +305,10 @@ impl Row {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let hexadecimal = |text: &str| u64::from_str_radix(text, 16).ok();
         let (send_queue, receive_queue) = fields.get(4)?.split_once(':')?;
+        let (_, port) = fields.get(1)?.rsplit_once(':')?;
         let (_, peer_port) = fields.get(2)?.rsplit_once(':')?;
         Some(Row {
+            port: hexadecimal(port)? as u16,
             peer_port: hexadecimal(peer_port)? as u16,
             state: hexadecimal(fields[3])? as u8,
             send_queue: hexadecimal(send_queue)?,
@@ -320,6 +324,14 @@ fn rows(table: &str) -> Vec<Row> {
     let text = fs::read_to_string(table).unwrap_or_default();
     let lines = text.lines().filter(|line| !line.contains(" 06 0"));
     lines.filter_map(Row::parse).collect()
+}
+
+/// Returns the state of a connection's socket on the side of a port.
+pub fn state(port: u16, peer_port: u16) -> Option<u8> {
+    let rows = rows("/proc/self/net/tcp");
+    let mut rows = rows.iter();
+    let row = rows.find(|row| (row.port, row.peer_port) == (port, peer_port));
+    row.map(|row| row.state)
 }
 
 /// Returns how many descriptors are open, and how many may be.

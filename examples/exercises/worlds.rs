@@ -226,6 +226,7 @@ pub fn wrong_client(program: &Program) -> Verdict {
             first.send(format!("remove {removed}\n").as_bytes())?;
             first.arrived()?;
             let newcomer = Peer::open(name, address)?;
+            newcomer.queued()?;
             leaver.finish()?;
             leaver.arrived()?;
             Ok(newcomer)
