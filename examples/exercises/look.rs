@@ -252,10 +252,11 @@ pub fn closed(pid: u32) -> Vec<String> {
             let fd = registration.fd;
             let is_used_again = files.iter().any(|file| file.fd == fd);
             let old = if is_used_again { "the old " } else { "" };
-            let duplicate = files.iter().find(|file| file.inode == registration.inode);
-            let duplicate = match duplicate {
+            // A socket's inode is its own. All eventfds, for example, share one.
+            let socket = format!("socket:[{}]", registration.inode);
+            let duplicate = match files.iter().find(|file| file.link == socket) {
                 Some(file) => format!("its duplicate, fd {}, is open", file.fd),
-                None => String::from("a duplicate is open elsewhere"),
+                None => String::from("a duplicate of it is open"),
             };
             let interest = describe_interest(registration.interest);
             format!("{old}fd {fd} is closed, but still registered: {duplicate}\n        {interest}")
@@ -341,10 +342,8 @@ pub fn descriptors(pid: u32) -> (usize, usize) {
         .lines()
         .find_map(|line| line.strip_prefix("Max open files"));
     let soft = limit.and_then(|line| line.split_whitespace().next()?.parse().ok());
-    (
-        names(&format!("/proc/{pid}/fd")).len(),
-        soft.unwrap_or(usize::MAX),
-    )
+    let open = names(&format!("/proc/{pid}/fd")).len();
+    (open, soft.unwrap_or(usize::MAX))
 }
 
 /// What a descriptor names.
