@@ -103,6 +103,7 @@ impl Stage {
     pub fn until(&mut self, mut look: impl FnMut() -> Seen) -> Verdict {
         let mut watch = Watch::new();
         let mut missing_before = String::new();
+        let mut when_still = None;
         loop {
             // In this order: a program that has ended has done all that it does.
             let (ended, seen) = pause_after(|| (self.ended(), look()));
@@ -117,13 +118,21 @@ impl Stage {
             if missing != missing_before {
                 watch = Watch::new();
                 missing_before.clone_from(&missing);
+                when_still = None;
+            }
+            if let Some(now) = when_still {
+                return Err(self.stuck(now, missing));
             }
             watch.look(self.pid());
             if let Some(line) = watch.spins() {
                 return Err(self.diagnose("SPINS", vec![missing, line]));
             }
             if watch.is_still(self.still) {
-                return Err(self.stuck(self.snapshot(), missing));
+                // What it has written can still be on its way. So the peers look once more.
+                let now = pause_after(|| self.snapshot());
+                let has_arrived = now.sockets.iter().all(|socket| socket.unsent == 0);
+                let is_over = has_arrived || watch.is_still(self.still * FOR_ARRIVAL);
+                when_still = is_over.then_some(now);
             }
             self.is_in_time(&watch, &missing)?;
         }
@@ -464,6 +473,8 @@ impl Drop for Stage {
 
 /// An attempt ends after so long, whatever happens.
 const LIMIT: Duration = Duration::from_secs(60);
+/// So many times `still` for bytes that a peer has not acknowledged: it may not read them at all.
+const FOR_ARRIVAL: u32 = 5;
 /// So many times `still` without progress, though it wakes up now and then: it hangs.
 const PATIENCE: u32 = 25;
 
