@@ -4,7 +4,9 @@
 
 use epollet::{Interest, ffi};
 use std::collections::HashMap;
-use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::process::{Command, Stdio};
+use std::{fs, io};
 
 /// One look at a thread.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,8 +120,9 @@ pub struct Socket {
     /// Bytes that were written and have not reached the peer.
     pub unsent: u64,
     pub blocking: bool,
-    /// What it is registered for, in any of the queues of the process.
+    /// What it is registered for, in any of the queues of the process; and whether that can be seen.
     pub interest: Option<u32>,
+    shows_interest: bool,
 }
 
 pub fn sockets(pid: u32) -> Vec<Socket> {
@@ -128,17 +131,16 @@ pub fn sockets(pid: u32) -> Vec<Socket> {
         let rows = rows(&format!("/proc/{pid}/net/{table}"));
         by_inode.extend(rows.into_iter().map(|row| (row.inode, row)));
     }
-    let mut files = open_files(pid);
-    files.sort();
-    let interests = interests(pid, &files);
+    let files = open_files(pid);
+    let registrations = registrations(pid, &files);
     let mut sockets = Vec::new();
-    for (fd, link) in files {
-        let inode = link
-            .strip_prefix("socket:[")
-            .and_then(|rest| rest.strip_suffix(']'));
-        let Some(inode) = inode.and_then(|inode| inode.parse().ok()) else {
+    for OpenFile { fd, inode, link } in files {
+        if !link.starts_with("socket:") {
             continue;
-        };
+        }
+        let interest = registrations
+            .iter()
+            .find(|registration| (registration.fd, registration.inode) == (fd, inode));
         let row = by_inode.get(&inode);
         let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).unwrap_or_default();
         let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
@@ -155,7 +157,8 @@ pub fn sockets(pid: u32) -> Vec<Socket> {
             peer_finished,
             unsent: row.map_or(0, |row| row.send_queue),
             blocking: flags.is_some_and(|flags| flags & O_NONBLOCK == 0),
-            interest: interests.get(&(fd, inode)).copied(),
+            interest: interest.map(|registration| registration.interest),
+            shows_interest: flags.is_some(),
         });
     }
     sockets
@@ -163,8 +166,8 @@ pub fn sockets(pid: u32) -> Vec<Socket> {
 
 impl Socket {
     /// What is left to do with it, or `None`. If the program spins, being writable counts; if bytes
-    /// are missing, what was written counts.
-    pub fn describe(&self, symptom: &str) -> Option<String> {
+    /// are missing, what was written counts; if long answers are, whether it can write more.
+    pub fn describe(&self, symptom: &str, has_long_answers: bool) -> Option<String> {
         if !self.is_known {
             return None;
         }
@@ -172,6 +175,7 @@ impl Socket {
             self.interest
                 .is_some_and(|bits| bits & bit != 0 && bits & ffi::EPOLLET == 0)
         };
+        let can_write_more = has_long_answers && symptom == "LOSES" && self.unsent == 0;
         let state = if self.listens {
             match self.unread {
                 0 => return None,
@@ -197,12 +201,11 @@ impl Socket {
             }
             if symptom == "LOSES" {
                 parts.push(match self.unsent {
-                    0 => String::from(
-                        "all that was written has reached the peer: there is room to write",
-                    ),
-                    count => {
-                        format!("the peer has not acknowledged {count} bytes of what was written")
+                    0 if can_write_more => {
+                        String::from("all that was written has arrived: there is room to write")
                     }
+                    0 => String::from("all that was written has reached the peer"),
+                    count => format!("{count} bytes that were written are not acknowledged"),
                 });
             }
             if parts.is_empty() {
@@ -210,36 +213,87 @@ impl Socket {
             }
             parts.join("\n        ")
         };
-        let interest = match self.interest {
-            Some(bits) if bits & ALWAYS == 0 => {
-                String::from("registered, but disabled: its one-shot event was reported")
-            }
-            Some(bits) => {
-                let interest = Interest::from(bits & !ALWAYS);
-                // If the program sends too little, this can be why.
-                let has_room = symptom == "LOSES" && !self.listens && self.unsent == 0;
-                let not_for = if has_room && bits & ffi::EPOLLOUT == 0 {
-                    ", not for EPOLLOUT"
-                } else {
-                    ""
-                };
-                format!("registered for {interest:?}{not_for}")
-            }
-            None => String::from("not registered"),
-        };
+        if !self.shows_interest {
+            return Some(state);
+        }
+        let interest = self.interest.map(describe_interest);
+        let mut interest = interest.unwrap_or(String::from("not registered"));
+        let lacks_out = |bits| bits & ffi::EPOLLOUT == 0 && bits & ALWAYS != 0;
+        if can_write_more && !self.listens && self.interest.is_some_and(lacks_out) {
+            interest += ", not for EPOLLOUT";
+        }
         Some(format!("{state}\n        {interest}"))
     }
+}
+
+fn describe_interest(bits: u32) -> String {
+    if bits & ALWAYS == 0 {
+        return String::from("registered, but disabled: its one-shot event was reported");
+    }
+    format!("registered for {:?}", Interest::from(bits & !ALWAYS))
+}
+
+/// Describes registrations of descriptors that are closed. A registration ends with the open file
+/// description, so it stays while a duplicate is open.
+pub fn closed(pid: u32) -> Vec<String> {
+    let before = registrations(pid, &open_files(pid));
+    let files = open_files(pid);
+    let after = registrations(pid, &files);
+    let is_open = |registration: &Registration| {
+        let mut files = files.iter();
+        files.any(|file| (file.fd, file.inode) == (registration.fd, registration.inode))
+    };
+    // A program that runs opens and closes files meanwhile: those do not count.
+    let closed = before
+        .iter()
+        .filter(|registration| after.contains(registration) && !is_open(registration));
+    closed
+        .map(|registration| {
+            let fd = registration.fd;
+            let is_used_again = files.iter().any(|file| file.fd == fd);
+            let old = if is_used_again { "the old " } else { "" };
+            // A socket's inode is its own. All eventfds, for example, share one.
+            let socket = format!("socket:[{}]", registration.inode);
+            let duplicate = match files.iter().find(|file| file.link == socket) {
+                Some(file) => format!("its duplicate, fd {}, is open", file.fd),
+                None => String::from("a duplicate of it is open"),
+            };
+            let interest = describe_interest(registration.interest);
+            format!("{old}fd {fd} is closed, but still registered: {duplicate}\n        {interest}")
+        })
+        .collect()
+}
+
+/// Says what the kernel does not show of the processes that this one starts. Some systems restrict it.
+pub fn hidden() -> io::Result<Vec<&'static str>> {
+    let mut child = Command::new("cat") // It sleeps until its input ends.
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()?;
+    let pid = child.id();
+    let mut hidden = Vec::new();
+    if fs::read(format!("/proc/{pid}/syscall")).is_err() {
+        hidden.push("(not seen, because of /proc/PID/syscall: the calls that it sleeps in)");
+    }
+    if fs::read(format!("/proc/{pid}/fdinfo/0")).is_err() {
+        hidden.push("(not seen, because of /proc/PID/fdinfo: its descriptors)");
+    }
+    drop(child.stdin.take());
+    child.wait()?;
+    Ok(hidden)
 }
 
 /// The kernel adds them to every interest, and removes them when a one-shot event is reported.
 const ALWAYS: u32 = ffi::EPOLLERR | ffi::EPOLLHUP;
 const O_NONBLOCK: u32 = 0o4000;
 const AFTER_END_OF_FILE: [u8; 3] = [8, 9, 11]; // CLOSE_WAIT, LAST_ACK, CLOSING
+pub const SYN_RECV: u8 = 3;
 const LISTEN: u8 = 10;
 
 /// One socket in the kernel's table.
 struct Row {
     state: u8,
+    port: u16,
     peer_port: u16,
     send_queue: u64,
     receive_queue: u64,
@@ -252,8 +306,10 @@ impl Row {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let hexadecimal = |text: &str| u64::from_str_radix(text, 16).ok();
         let (send_queue, receive_queue) = fields.get(4)?.split_once(':')?;
+        let (_, port) = fields.get(1)?.rsplit_once(':')?;
         let (_, peer_port) = fields.get(2)?.rsplit_once(':')?;
         Some(Row {
+            port: hexadecimal(port)? as u16,
             peer_port: hexadecimal(peer_port)? as u16,
             state: hexadecimal(fields[3])? as u8,
             send_queue: hexadecimal(send_queue)?,
@@ -271,6 +327,14 @@ fn rows(table: &str) -> Vec<Row> {
     lines.filter_map(Row::parse).collect()
 }
 
+/// Returns the state of a connection's socket on the side of a port.
+pub fn state(port: u16, peer_port: u16) -> Option<u8> {
+    let rows = rows("/proc/self/net/tcp");
+    let mut rows = rows.iter();
+    let row = rows.find(|row| (row.port, row.peer_port) == (port, peer_port));
+    row.map(|row| row.state)
+}
+
 /// Returns how many descriptors are open, and how many may be.
 pub fn descriptors(pid: u32) -> (usize, usize) {
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
@@ -278,44 +342,64 @@ pub fn descriptors(pid: u32) -> (usize, usize) {
         .lines()
         .find_map(|line| line.strip_prefix("Max open files"));
     let soft = limit.and_then(|line| line.split_whitespace().next()?.parse().ok());
-    (open_files(pid).len(), soft.unwrap_or(usize::MAX))
+    let open = names(&format!("/proc/{pid}/fd")).len();
+    (open, soft.unwrap_or(usize::MAX))
 }
 
-fn open_files(pid: u32) -> Vec<(u32, String)> {
-    let link = |fd| fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok();
-    let fds = names(&format!("/proc/{pid}/fd"));
-    let links = fds.into_iter().filter_map(|fd| Some((fd, link(fd)?)));
-    links
-        .map(|(fd, link)| (fd, link.to_string_lossy().into_owned()))
-        .collect()
+/// What a descriptor names.
+struct OpenFile {
+    fd: u32,
+    inode: u64,
+    link: String,
 }
 
-/// Returns the interest of each registration: of a descriptor and its inode, because a descriptor
-/// can be used again while the file that it named is still registered.
-fn interests(pid: u32, files: &[(u32, String)]) -> HashMap<(u32, u64), u32> {
-    let mut interests = HashMap::new();
-    for (queue, _) in files
-        .iter()
-        .filter(|(_, link)| link.ends_with("[eventpoll]"))
-    {
-        let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{queue}")).unwrap_or_default();
-        for line in info.lines() {
-            // `tfd:        5 events:       19 data:                5  pos:0 ino:115b2d9 sdev:9`
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            let inode = fields.iter().find_map(|field| field.strip_prefix("ino:"));
-            let (["tfd:", fd, "events:", bits, ..], Some(inode)) = (&fields[..], inode) else {
-                continue;
-            };
-            if let (Ok(fd), Ok(bits), Ok(inode)) = (
-                fd.parse(),
-                u32::from_str_radix(bits, 16),
-                u64::from_str_radix(inode, 16),
-            ) {
-                interests.insert((fd, inode), bits);
-            }
-        }
+fn open_files(pid: u32) -> Vec<OpenFile> {
+    let open_file = |fd| {
+        let path = format!("/proc/{pid}/fd/{fd}");
+        let inode = fs::metadata(&path).ok()?.ino();
+        let link = fs::read_link(path).ok()?.to_string_lossy().into_owned();
+        Some(OpenFile { fd, inode, link })
+    };
+    let mut fds = names(&format!("/proc/{pid}/fd"));
+    fds.sort();
+    fds.into_iter().filter_map(open_file).collect()
+}
+
+/// A line of an interest list. The inode matters: a descriptor can be used again while the file that
+/// it named is still registered.
+#[derive(PartialEq)]
+struct Registration {
+    fd: u32,
+    inode: u64,
+    interest: u32,
+}
+
+impl Registration {
+    /// `tfd:        5 events:       19 data:                5  pos:0 ino:115b2d9 sdev:9`
+    fn parse(line: &str) -> Option<Registration> {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let ["tfd:", fd, "events:", bits, ..] = fields[..] else {
+            return None;
+        };
+        let inode = fields.iter().find_map(|field| field.strip_prefix("ino:"))?;
+        Some(Registration {
+            fd: fd.parse().ok()?,
+            inode: u64::from_str_radix(inode, 16).ok()?,
+            interest: u32::from_str_radix(bits, 16).ok()?,
+        })
     }
-    interests
+}
+
+/// Returns what is registered in the queues of a process.
+fn registrations(pid: u32, files: &[OpenFile]) -> Vec<Registration> {
+    let queues = files
+        .iter()
+        .filter(|file| file.link.ends_with("[eventpoll]"));
+    let info = |queue: &OpenFile| {
+        fs::read_to_string(format!("/proc/{pid}/fdinfo/{}", queue.fd)).unwrap_or_default()
+    };
+    let infos: String = queues.map(info).collect();
+    infos.lines().filter_map(Registration::parse).collect()
 }
 
 /// The names in a directory that are numbers.

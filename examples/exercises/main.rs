@@ -132,8 +132,11 @@ fn attempt(exercise: &Exercise, out: &mut impl Write) -> Result<bool> {
     };
     if let Err(diagnosis) = (exercise.play)(&program) {
         writeln!(out, "{name}: {}", diagnosis.symptom)?;
-        for line in &diagnosis.lines {
-            writeln!(out, "  {}", line.replace('\n', "\n  "))?;
+        for line in diagnosis.lines.iter().flat_map(|line| line.lines()) {
+            writeln!(out, "  {}", fitting(line))?;
+        }
+        for line in look::hidden()? {
+            writeln!(out, "  {line}")?;
         }
         if diagnosis.symptom == "NOT TRIED" {
             return Ok(false);
@@ -146,6 +149,9 @@ fn attempt(exercise: &Exercise, out: &mut impl Write) -> Result<bool> {
     }
     fs::write(exercise.note("done"), "")?;
     writeln!(out, "{name}: PASSES")?;
+    for line in look::hidden()? {
+        writeln!(out, "  {line}")?;
+    }
     for text in exercise.header("Learned")? {
         writeln!(out, "  {}", wrapped(&text))?;
     }
@@ -176,13 +182,7 @@ fn show_printed(file: &Path, out: &mut impl Write) -> Result<()> {
         writeln!(out, "\nFrom {}:", package::shown(file))?;
     }
     for line in lines {
-        let is_short = line.chars().count() <= 78;
-        let line = if is_short {
-            (*line).to_owned()
-        } else {
-            wrapped(line)
-        };
-        writeln!(out, "  {line}")?;
+        writeln!(out, "  {}", fitting(line))?;
     }
     Ok(())
 }
@@ -199,11 +199,19 @@ fn hint(exercise: &Exercise, out: &mut impl Write) -> Result<bool> {
     }
     if seen >= all {
         let solution = package::shown(&exercise.solution());
-        writeln!(out, "\nThere are no more hints. A solution: {solution}")?;
+        writeln!(out, "\nThere are no more hints. A solution:\n{solution}")?;
     }
     fs::create_dir_all(package::target())?;
     fs::write(note, all.min(seen + 1).to_string())?;
     Ok(true)
+}
+
+/// A line, as it is if it fits on a screen beside an indentation.
+fn fitting(line: &str) -> String {
+    if line.chars().count() <= 78 {
+        return line.to_owned();
+    }
+    wrapped(line)
 }
 
 /// Breaks a text into lines that fit on a screen.

@@ -91,7 +91,7 @@ fn finished(tests: &Program, arguments: &[&str], ending: &str) -> Result<Vec<Str
     let mut stage = tests.start(&[arguments, &["--skip=tests::guide"]].concat())?;
     let start = Instant::now();
     let mut watch = Watch::new();
-    while !stage.has_ended() && !watch.is_still(PATIENCE) && start.elapsed() < LONGEST {
+    while stage.ended().is_none() && !watch.is_still(PATIENCE) && start.elapsed() < LONGEST {
         pause_after(|| watch.look(stage.pid()));
     }
     let output = stage.output();

@@ -82,7 +82,6 @@ pub fn build_tests(package: &Path) -> Result<Option<PathBuf>> {
             "--message-format=json-render-diagnostics",
         ])
         .args(["--target-dir", "target"])
-        .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .stderr(Stdio::inherit())
         .output()?;
     let messages = String::from_utf8_lossy(&output.stdout);
@@ -110,6 +109,7 @@ fn cargo(package: &Path, command: &str) -> Command {
     let mut cargo = Command::new(cargo);
     cargo
         .args([command, "--quiet", "--offline"])
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .env_remove("CARGO_BUILD_TARGET") // It would put the program elsewhere.
         .current_dir(package);
     cargo

@@ -1,5 +1,6 @@
 //! A peer of the learner's program: one connection, which this runner reads and writes.
 
+use crate::look::{self, SYN_RECV};
 use crate::stage::{Diagnosis, Seen, Stage, Verdict};
 use std::ffi::{c_int, c_ulong};
 use std::io::{self, ErrorKind, Read, Write};
@@ -42,6 +43,13 @@ impl Peer {
         Peer::new(name, stream)
     }
 
+    /// Waits until the connection is in the listener's queue: `connect` returns before that.
+    pub fn queued(&self) -> io::Result<()> {
+        let port = self.stream.local_addr()?.port();
+        let program_port = self.stream.peer_addr()?.port();
+        in_time(|| Ok(look::state(program_port, port) != Some(SYN_RECV)))
+    }
+
     /// Waits until the program connects.
     pub fn accept(
         name: &str,
@@ -76,31 +84,31 @@ impl Peer {
         self.stream.shutdown(Shutdown::Write)
     }
 
-    /// Closes the connection with a reset instead of end of file.
+    /// Closes the connection with a reset instead of end of file, and waits until it has arrived.
     pub fn reset(self) -> io::Result<()> {
         let linger: [c_int; 2] = [1, 0]; // `struct linger`: it is on, for 0 seconds.
         let size = size_of_val(&linger) as u32;
         let fd = self.stream.as_raw_fd();
         // SAFETY: the kernel reads `size` bytes before the call returns.
-        match unsafe { setsockopt(fd, SOL_SOCKET, SO_LINGER, linger.as_ptr(), size) } {
-            -1 => Err(io::Error::last_os_error()),
-            _ => Ok(()), // Dropping the stream closes it.
+        if unsafe { setsockopt(fd, SOL_SOCKET, SO_LINGER, linger.as_ptr(), size) } == -1 {
+            return Err(io::Error::last_os_error());
         }
+        let port = self.stream.local_addr()?.port();
+        let program_port = self.stream.peer_addr()?.port();
+        drop(self.stream);
+        in_time(|| Ok(look::state(program_port, port).is_none()))
     }
 
     /// Waits until all that was sent is in the program's receive queue: it is acknowledged.
     pub fn arrived(&self) -> io::Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        loop {
+        in_time(|| {
             let mut unacknowledged: c_int = 0;
             // SAFETY: the kernel writes an `int` before the call returns.
             match unsafe { ioctl(self.stream.as_raw_fd(), SIOCOUTQ, &mut unacknowledged) } {
-                -1 => return Err(io::Error::last_os_error()),
-                _ if unacknowledged == 0 => return Ok(()),
-                _ if Instant::now() > deadline => return Err(ErrorKind::TimedOut.into()),
-                _ => thread::sleep(Duration::from_millis(1)),
+                -1 => Err(io::Error::last_os_error()),
+                _ => Ok(unacknowledged == 0),
             }
-        }
+        })
     }
 
     /// Reads what has arrived, and returns all of it since the beginning.
@@ -126,8 +134,7 @@ impl Peer {
     pub fn ask(&mut self, line: &str, answer: &str, stage: &mut Stage) -> Verdict {
         self.read();
         self.got.clear();
-        self.send(line.as_bytes())
-            .map_err(|error| stage.peer_failed(error))?;
+        self.says(line, stage)?;
         self.gets(&format!("sent {line:?}"), answer, stage)
     }
 
@@ -165,6 +172,18 @@ impl Peer {
             }
         })
     }
+}
+
+/// Waits until the kernel has done something: soon, but on a busy machine not at once.
+fn in_time(is_done: impl Fn() -> io::Result<bool>) -> io::Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !is_done()? {
+        if Instant::now() > deadline {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
 }
 
 const SOL_SOCKET: c_int = 1;

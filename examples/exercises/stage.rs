@@ -54,6 +54,8 @@ pub struct Stage {
     deadline: Instant,
     /// The clients, by their ports.
     pub clients: HashMap<u16, String>,
+    /// Answers are longer than the send buffers: a program needs `EPOLLOUT` to write all of one.
+    pub has_long_answers: bool,
     /// A program that is asleep for so long, with peers that wait, will not wake up.
     pub still: Duration,
 }
@@ -65,6 +67,7 @@ impl Stage {
             output,
             deadline: Instant::now() + LIMIT,
             clients: HashMap::new(),
+            has_long_answers: false,
             still: Duration::from_millis(400),
         }
     }
@@ -72,10 +75,6 @@ impl Stage {
     /// What the program has printed.
     pub fn output(&self) -> String {
         fs::read_to_string(&self.output).unwrap_or_default()
-    }
-
-    pub fn has_ended(&mut self) -> bool {
-        self.ended().is_some()
     }
 
     /// Waits until the program has printed its address.
@@ -104,6 +103,7 @@ impl Stage {
     pub fn until(&mut self, mut look: impl FnMut() -> Seen) -> Verdict {
         let mut watch = Watch::new();
         let mut missing_before = String::new();
+        let mut when_still = None;
         loop {
             // In this order: a program that has ended has done all that it does.
             let (ended, seen) = pause_after(|| (self.ended(), look()));
@@ -118,13 +118,21 @@ impl Stage {
             if missing != missing_before {
                 watch = Watch::new();
                 missing_before.clone_from(&missing);
+                when_still = None;
+            }
+            if let Some(now) = when_still {
+                return Err(self.stuck(now, missing));
             }
             watch.look(self.pid());
             if let Some(line) = watch.spins() {
                 return Err(self.diagnose("SPINS", vec![missing, line]));
             }
             if watch.is_still(self.still) {
-                return Err(self.stuck(self.snapshot(), missing));
+                // What it has written can still be on its way. So the peers look once more.
+                let now = pause_after(|| self.snapshot());
+                let has_arrived = now.sockets.iter().all(|socket| socket.unsent == 0);
+                let is_over = has_arrived || watch.is_still(self.still * FOR_ARRIVAL);
+                when_still = is_over.then_some(now);
             }
             self.is_in_time(&watch, &missing)?;
         }
@@ -312,7 +320,7 @@ impl Stage {
         self.diagnose(symptom, vec![line])
     }
 
-    fn ended(&mut self) -> Option<ExitStatus> {
+    pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
@@ -336,10 +344,9 @@ impl Stage {
 
     /// It sleeps, and nothing will wake it. Where, and what is left to do, tell what is wrong.
     fn stuck(&self, now: Snapshot, missing: String) -> Diagnosis {
-        let may_have_something_to_do = now
-            .sockets
-            .iter()
-            .any(|socket| !socket.is_known || socket.describe("HANGS").is_some());
+        let mut sockets = now.sockets.iter();
+        let may_have_something_to_do = now.sockets.is_empty()
+            || sockets.any(|socket| !socket.is_known || socket.describe("HANGS", false).is_some());
         if now.blocks() {
             self.describe("BLOCKS", vec![missing], &now)
         } else if may_have_something_to_do || !now.sleeps_in_queue() {
@@ -399,7 +406,7 @@ impl Stage {
                 Some(format!(
                     "fd {}{name}: {}",
                     socket.fd,
-                    socket.describe(symptom)?
+                    socket.describe(symptom, self.has_long_answers)?
                 ))
             })
             .collect();
@@ -407,6 +414,7 @@ impl Stage {
         if described.len() > 4 {
             lines.push(format!("and {} more descriptors", described.len() - 4));
         }
+        lines.extend(look::closed(pid).into_iter().take(2));
         self.end();
         Diagnosis { symptom, lines }
     }
@@ -465,6 +473,8 @@ impl Drop for Stage {
 
 /// An attempt ends after so long, whatever happens.
 const LIMIT: Duration = Duration::from_secs(60);
+/// So many times `still` for bytes that a peer has not acknowledged: it may not read them at all.
+const FOR_ARRIVAL: u32 = 5;
 /// So many times `still` without progress, though it wakes up now and then: it hangs.
 const PATIENCE: u32 = 25;
 

@@ -2,14 +2,17 @@
 //! other right solutions; typical wrong attempts get a symptom that leads on.
 //!
 //! The other solutions and the attempts are in `verify`, as changes of the broken or the solved
-//! program: `= SYMPTOM, from broken: what it does`, then lines that are replaced.
+//! program: `= SYMPTOM, from broken: what it does`, then lines that are replaced, and perhaps `? ` and
+//! a line that the diagnosis has to contain.
 
 use crate::exercise::{EXERCISES, Exercise};
 use crate::package;
 use crate::program::Program;
 use crate::stage::Diagnosis;
-use std::fs;
+use std::ffi::c_int;
+use std::fs::{self, File};
 use std::io::{self, Result, Write};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::Mutex;
 use std::thread;
@@ -21,6 +24,8 @@ struct Case {
     program: String,
     expected: String,
     what: String,
+    /// A line that the diagnosis has to contain.
+    line: Option<String>,
 }
 
 /// They sleep most of the time.
@@ -30,6 +35,15 @@ const AT_ONCE: usize = 6;
 pub fn verify(selected: &[&str], out: &mut impl Write) -> Result<bool> {
     let start = Instant::now();
     let package = package::target().join("verify");
+    fs::create_dir_all(&package)?;
+    // Held until this process ends. Two runs at once would write each other's programs.
+    let lock = File::create(package.join("lock"))?;
+    // SAFETY: the call takes no pointer.
+    if unsafe { flock(lock.as_raw_fd(), LOCK_EX | LOCK_NB) } != 0 {
+        return Err(io::Error::other(
+            "another `verify` is running in this target directory",
+        ));
+    }
     let _ = fs::remove_dir_all(package.join("src")); // It may not exist.
     package::create(&package)?;
     let mut cases = Vec::new();
@@ -81,7 +95,12 @@ pub fn verify(selected: &[&str], out: &mut impl Write) -> Result<bool> {
 
 fn report(case: &Case, diagnosis: Option<&Diagnosis>, out: &mut impl Write) -> Result<bool> {
     let symptom = diagnosis.map_or("PASSES", |diagnosis| diagnosis.symptom);
-    if symptom == case.expected {
+    let lines = diagnosis.map_or(&[][..], |diagnosis| &diagnosis.lines);
+    let has = |expected: &String| {
+        let mut lines = lines.iter().flat_map(|line| line.lines());
+        lines.any(|line| line.trim() == expected)
+    };
+    if symptom == case.expected && case.line.as_ref().is_none_or(has) {
         writeln!(out, "ok {:24} {symptom:7} {}", case.program, case.what)?;
         return Ok(true);
     }
@@ -90,7 +109,10 @@ fn report(case: &Case, diagnosis: Option<&Diagnosis>, out: &mut impl Write) -> R
         "NOT {symptom}, BUT {}: {} {}",
         case.expected, case.program, case.what
     )?;
-    for line in diagnosis.map_or(&[][..], |diagnosis| &diagnosis.lines) {
+    if let Some(line) = &case.line {
+        writeln!(out, "  (expected: {line})")?;
+    }
+    for line in lines {
         writeln!(out, "  {line}")?;
     }
     Ok(false)
@@ -101,12 +123,8 @@ fn write_cases(exercise: &'static Exercise, package: &Path) -> Result<Vec<Case>>
     let (broken, solved) = (exercise.broken()?, fs::read_to_string(exercise.solution())?);
     let symptom = exercise.header("Symptom")?.concat();
     let mut programs = vec![
-        (symptom, String::from("the broken program"), broken.clone()),
-        (
-            String::from("PASSES"),
-            String::from("the solved program"),
-            solved.clone(),
-        ),
+        (symptom.as_str(), "the broken program", None, broken.clone()),
+        ("PASSES", "the solved program", None, solved.clone()),
     ];
     let changes = package::file("verify")
         .join(exercise.name)
@@ -121,17 +139,19 @@ fn write_cases(exercise: &'static Exercise, package: &Path) -> Result<Vec<Case>>
         let (symptom, base, what) = title.ok_or_else(|| wrong_change(exercise, part))?;
         let base = if base == "broken" { &broken } else { &solved };
         let program = change(base, lines).ok_or_else(|| wrong_change(exercise, part))?;
-        programs.push((symptom.to_owned(), what.to_owned(), program));
+        let line = lines.lines().find_map(|line| line.strip_prefix("? "));
+        programs.push((symptom, what, line, program));
     }
     let mut cases = Vec::new();
-    for (number, (expected, what, text)) in programs.into_iter().enumerate() {
+    for (number, (expected, what, line, source)) in programs.into_iter().enumerate() {
         let program = format!("{}_{number}", exercise.name);
-        exercise.write(package, &program, &text)?;
+        exercise.write(package, &program, &source)?;
         cases.push(Case {
             exercise,
             program,
-            expected,
-            what,
+            expected: expected.to_owned(),
+            what: what.to_owned(),
+            line: line.map(String::from),
         });
     }
     Ok(cases)
@@ -166,4 +186,11 @@ fn change(text: &str, lines: &str) -> Option<String> {
 fn replace_once(text: &str, old: &str, new: &str) -> Option<String> {
     let is_unique = !old.is_empty() && text.matches(old).count() == 1;
     is_unique.then(|| text.replace(old, new))
+}
+
+const LOCK_EX: c_int = 2;
+const LOCK_NB: c_int = 4;
+
+unsafe extern "C" {
+    fn flock(fd: c_int, operation: c_int) -> c_int;
 }

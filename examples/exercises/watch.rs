@@ -36,6 +36,9 @@ impl Watch {
     pub fn look(&mut self, pid: u32) {
         self.last_look = Instant::now();
         let threads = look::threads(pid);
+        if threads.is_empty() {
+            self.still_since = Instant::now(); // Nothing can be seen.
+        }
         for thread in threads {
             let asleep = thread.state != 'R';
             let known = self

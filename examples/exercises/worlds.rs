@@ -7,6 +7,7 @@ use crate::peer::Peer;
 use crate::program::Program;
 use crate::slow::Slow;
 use crate::stage::{Diagnosis, Seen, Stage, Verdict};
+use std::io;
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ pub fn half_an_answer(program: &Program) -> Verdict {
     })?;
     let first_part = "the first part of the answer";
     stage.has_read(first_part, "until the rest of the answer arrives")?;
+    stage.has_no_blocking_stream()?;
     stage.stopped(|| {
         server.send(&[b'b'; 20_000])?;
         server.finish()?;
@@ -76,6 +78,7 @@ pub fn one_client_left(program: &Program) -> Verdict {
 pub fn a_slow_reader(program: &Program) -> Verdict {
     let answer = b"0123456789abcdef".repeat(500_000);
     let (mut stage, address) = program.serve()?;
+    stage.has_long_answers = true;
     stage.rests("until a client connects")?;
     let descriptors = stage.descriptors();
     let mut slow = Peer::connect("client 1", address, &mut stage)?;
@@ -89,6 +92,7 @@ pub fn a_slow_reader(program: &Program) -> Verdict {
         gets_all(&mut slow, &answer, &mut stage)?;
         stage.rests("after both clients have got all")?;
     }
+    stage.has_no_blocking_stream()?;
     drop((slow, other));
     stage.rests("after both clients have left")?;
     // End of file arrives with the line: no more lines will come, but the client reads on.
@@ -146,6 +150,7 @@ pub fn counted_twice(program: &Program) -> Verdict {
         let what = format!("{part} of answer 1");
         stage.has_read(&what, &format!("after {what}"))?;
     }
+    stage.has_no_blocking_stream()?;
     for (mut server, number) in servers.into_iter().zip(1..) {
         stage.stopped(|| {
             if number > 1 {
@@ -221,6 +226,7 @@ pub fn wrong_client(program: &Program) -> Verdict {
             first.send(format!("remove {removed}\n").as_bytes())?;
             first.arrived()?;
             let newcomer = Peer::open(name, address)?;
+            newcomer.queued()?;
             leaver.finish()?;
             leaver.arrived()?;
             Ok(newcomer)
@@ -295,6 +301,7 @@ pub fn flood(program: &Program) -> Verdict {
     let total = sent + "ping\n\n".len();
     flood.ask("\n", &format!("{total}\n"), &mut stage)?;
     stage.rests("after the flood")?;
+    stage.has_no_blocking_stream()?;
     drop((flood, quiet));
     stage.rests("after both clients have left")?;
     stage.leaves(descriptors)
@@ -323,6 +330,9 @@ pub fn no_descriptor(program: &Program) -> Verdict {
     let (mut stage, address) = program.serve_with_few(DESCRIPTORS)?;
     stage.rests("until a client connects")?;
     let descriptors = stage.descriptors();
+    if descriptors == 0 {
+        return Err(io::Error::other("it cannot see the program's descriptors").into());
+    }
     let mut clients = Vec::new();
     while descriptors + clients.len() < DESCRIPTORS {
         let mut client = Peer::connect(

@@ -5,9 +5,14 @@
 //!
 //! It answers everyone, but after one client has left, it never sleeps again.
 //!
-//! Change whatever you like, except what it prints. By hand, in `examples/exercises/mine`:
-//! `cargo run --bin 02_one_client_left`, and in other terminals `nc 127.0.0.1 PORT`; watch it in
-//! `top`.
+//! Change whatever you like, except what it prints.
+//!
+//! By hand: `cargo run --bin 02_one_client_left` in `examples/exercises/mine`, and in another
+//! terminal, in `bash`, a client that leaves. Then look at the server in `top`.
+//!
+//! ```sh
+//! exec 3<>/dev/tcp/127.0.0.1/PORT; echo hello >&3; head -1 <&3; exec 3>&-
+//! ```
 
 use epollet::{Events, Interest, Poll, Token};
 use std::collections::HashMap;

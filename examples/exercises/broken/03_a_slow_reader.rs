@@ -7,8 +7,14 @@
 //! A client gets the beginning of the answer only.
 //!
 //! Change whatever you like, except what it prints and sends. It is one thread, which sleeps in `poll`
-//! and nowhere else. By hand, in `examples/exercises/mine`:
-//! `cargo run --bin 03_a_slow_reader`, then `nc 127.0.0.1 PORT | wc -c`.
+//! and nowhere else.
+//!
+//! By hand: `cargo run --bin 03_a_slow_reader` in `examples/exercises/mine`, and in another
+//! terminal, in `bash`, a client that reads for two seconds.
+//!
+//! ```sh
+//! exec 3<>/dev/tcp/127.0.0.1/PORT; echo >&3; timeout 2 cat <&3 | wc -c
+//! ```
 
 use epollet::{Events, Interest, Poll, Token};
 use std::collections::HashMap;

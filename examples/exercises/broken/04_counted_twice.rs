@@ -6,8 +6,8 @@
 //! If the server resets a connection after the answer, this client ends before it has the third
 //! answer.
 //!
-//! Change whatever you like, but it should not spin. The runner is the server, and shows the end of
-//! what this client prints.
+//! Change whatever you like, but it should sleep in `poll`, and nowhere else. The runner is the
+//! server, and shows the end of what this client prints.
 
 use epollet::{Events, Interest, Poll};
 use std::io::{ErrorKind, Read, Result, Write};

@@ -6,9 +6,15 @@
 //! If a client sends half a line and pauses, all the others wait.
 //!
 //! Change whatever you like, except what it prints and sends. It is one thread, which sleeps in `poll`
-//! and nowhere else. By hand, in `examples/exercises/mine`:
-//! `cargo run --bin 05_one_blocks_all`, and in two terminals `nc 127.0.0.1 PORT`; Ctrl-D in the
-//! middle of a line sends what you have typed.
+//! and nowhere else.
+//!
+//! By hand: `cargo run --bin 05_one_blocks_all` in `examples/exercises/mine`, and in another
+//! terminal, in `bash`, half a line from one client, and a line from another one.
+//!
+//! ```sh
+//! exec 3<>/dev/tcp/127.0.0.1/PORT 4<>/dev/tcp/127.0.0.1/PORT
+//! printf hal >&3; echo two >&4; timeout 2 cat <&4
+//! ```
 
 use epollet::{Events, Interest, Poll, Token};
 use std::collections::HashMap;

@@ -7,8 +7,15 @@
 //! Sometimes a client that has just connected is disconnected, though nobody asked for it.
 //!
 //! Change whatever you like, except what it prints and sends.
-//! By hand, in `examples/exercises/mine`:
-//! `cargo run --bin 06_wrong_client`, and in other terminals `nc 127.0.0.1 PORT`.
+//!
+//! By hand: `cargo run --bin 06_wrong_client` in `examples/exercises/mine`, and in another
+//! terminal, in `bash`, clients in the places 0 and 1. For the last line, stop the
+//! server with Ctrl-Z, and continue it with `fg`; `cat` should not end before Ctrl-C.
+//!
+//! ```sh
+//! exec 3<>/dev/tcp/127.0.0.1/PORT 4<>/dev/tcp/127.0.0.1/PORT
+//! echo remove 1 >&3; exec 5<>/dev/tcp/127.0.0.1/PORT 4>&-; cat <&5
+//! ```
 
 use epollet::{Event, Events, Interest, Poll, Token};
 use std::io::{Read, Result, Write};

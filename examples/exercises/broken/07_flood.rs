@@ -7,8 +7,16 @@
 //! If one client sends a flood, the others get no answer until it has ended.
 //!
 //! Change whatever you like, except what it prints and sends. It is one thread, which sleeps in `poll`
-//! and nowhere else. By hand, in `examples/exercises/mine`: `cargo run --bin 07_flood`,
-//! `nc 127.0.0.1 PORT </dev/zero`, and in another terminal `nc 127.0.0.1 PORT`.
+//! and nowhere else.
+//!
+//! By hand: `cargo run --bin 07_flood` in `examples/exercises/mine`, and in another
+//! terminal, in `bash`, a flood from one client, and a line end from another one. For the last line,
+//! stop the server with Ctrl-Z, and continue it with `fg`. How much did it read before the answer?
+//!
+//! ```sh
+//! exec 3<>/dev/tcp/127.0.0.1/PORT 4<>/dev/tcp/127.0.0.1/PORT
+//! timeout 1 cat /dev/zero >&3; echo >&4; head -1 <&4
+//! ```
 
 use epollet::{Events, Interest, Poll, Token};
 use std::collections::HashMap;

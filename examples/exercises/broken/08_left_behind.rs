@@ -6,8 +6,14 @@
 //! wait until somebody else connects.
 //!
 //! Change whatever you like, except what it prints and sends.
-//! By hand, in `examples/exercises/mine`:
-//! `cargo run --bin 08_left_behind`, and `for i in 1 2 3; do nc 127.0.0.1 PORT & done`.
+//!
+//! By hand: `cargo run --bin 08_left_behind` in `examples/exercises/mine`, and in another
+//! terminal, in `bash`, three clients. Meanwhile, stop the server with Ctrl-Z, and
+//! continue it with `fg`.
+//!
+//! ```sh
+//! for i in 1 2 3; do timeout 9 cat </dev/tcp/127.0.0.1/PORT & done
+//! ```
 
 use epollet::{Events, Interest, Poll, Token};
 use std::collections::HashMap;

@@ -6,9 +6,14 @@
 //! When all descriptors are in use and another client connects, it uses a whole CPU.
 //!
 //! Change whatever you like, except what it prints and sends.
-//! By hand, in `examples/exercises/mine`:
-//! `cargo build --bin 09_no_descriptor`, then `(ulimit -n 16; target/debug/09_no_descriptor)`, and
-//! many `nc 127.0.0.1 PORT`.
+//!
+//! By hand: `cargo build --bin 09_no_descriptor` in `examples/exercises/mine`,
+//! `(ulimit -n 16; target/debug/09_no_descriptor)`, and in another terminal, in `bash`,
+//! 16 clients. Then look at the server in `top`.
+//!
+//! ```sh
+//! for i in {1..16}; do exec {fd}<>/dev/tcp/127.0.0.1/PORT; done
+//! ```
 
 use epollet::{Events, Interest, Poll, Token};
 use std::collections::HashMap;

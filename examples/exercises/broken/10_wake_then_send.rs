@@ -5,8 +5,14 @@
 //!
 //! Some results are computed and never sent.
 //!
-//! Change whatever you like, except what it prints and sends, and keep the second thread. By hand,
-//! in `examples/exercises/mine`: `cargo run --bin 10_wake_then_send`, and `nc 127.0.0.1 PORT`.
+//! Change whatever you like, except what it prints and sends, and keep the second thread.
+//!
+//! By hand: `cargo run --bin 10_wake_then_send` in `examples/exercises/mine`, and in another
+//! terminal, in `bash`, nine numbers.
+//!
+//! ```sh
+//! exec 3<>/dev/tcp/127.0.0.1/PORT; seq 9 >&3; timeout 2 cat <&3
+//! ```
 
 use epollet::{Events, Interest, Poll, Registry, Token, Waker};
 use std::collections::HashMap;
