@@ -335,7 +335,8 @@ fn takeaway(few: Option<Vec<Row>>, many: Option<Vec<Row>>) -> String {
     }
     format!(
         "Takeaway: with an event queue, one thread needs 1/{time:.0} of the time of one after\n\
-         another, 1/{cpu:.0} of a busy loop's CPU and 1/{memory:.0} of the memory of threads."
+         another and 1/{cpu:.0} of a busy loop's CPU (first table), and 1/{memory:.0} of the memory\n\
+         of threads (second table)."
     )
 }
 

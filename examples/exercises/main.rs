@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let mut out = io::stdout();
     let result = match arguments[..] {
-        [] => list(&mut out),
+        [] | ["help" | "--help" | "-h"] => list(&mut out),
         ["verify", ref selected @ ..] => verify::verify(selected, &mut out),
         [number] => find(number).and_then(|exercise| attempt(exercise, &mut out)),
         [number, "hint"] => find(number).and_then(|exercise| hint(exercise, &mut out)),
