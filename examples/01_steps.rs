@@ -334,9 +334,8 @@ fn takeaway(few: Option<Vec<Row>>, many: Option<Vec<Row>>) -> String {
         return "Takeaway: this run does not show what an event queue saves.".to_owned();
     }
     format!(
-        "Takeaway: with an event queue, one thread needs 1/{time:.0} of the time of one after\n\
-         another and 1/{cpu:.0} of a busy loop's CPU (first table), and 1/{memory:.0} of the memory\n\
-         of threads (second table)."
+        "Takeaway: an event queue needs 1/{time:.0} of the time of one after another, 1/{cpu:.0} of\n\
+         a busy loop's CPU (first table) and 1/{memory:.0} of the threads' memory (second table)."
     )
 }
 
