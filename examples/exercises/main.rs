@@ -219,7 +219,7 @@ fn wrapped(text: &str) -> String {
     let mut lines = String::new();
     let mut width = "9 of 9: ".len();
     for word in text.split_whitespace() {
-        if width + word.len() > 76 {
+        if !lines.is_empty() && width + word.len() > 76 {
             lines.truncate(lines.trim_end().len());
             lines += "\n  ";
             width = 2;

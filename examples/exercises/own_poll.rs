@@ -79,6 +79,8 @@ pub fn your_own_poll(program: &Program) -> Verdict {
     if count > SHOWN {
         lines.push(format!("and {} more", count - SHOWN));
     }
+    let output = package::shown(&tests.path.with_extension("out"));
+    lines.push(format!("What each of them says is in {output}"));
     Err(Diagnosis {
         symptom: "FAILS",
         lines,

@@ -54,8 +54,13 @@ pub fn epollet(package: &Path, below: &str) -> PathBuf {
     }
 }
 
-/// Writes the manifest. Each file in `src/bin` is a program.
+/// Writes the manifest if there is none: the learner may change it. Each file in `src/bin` is a
+/// program.
 pub fn create(package: &Path) -> Result<()> {
+    let manifest = package.join("Cargo.toml");
+    if manifest.exists() {
+        return Ok(());
+    }
     fs::create_dir_all(package.join("src/bin"))?;
     let text = format!(
         "[package]\n\
@@ -70,7 +75,7 @@ pub fn create(package: &Path) -> Result<()> {
          [workspace] # of its own: epollet's build does not see it\n",
         epollet(package, "")
     );
-    fs::write(package.join("Cargo.toml"), text)
+    fs::write(manifest, text)
 }
 
 /// Builds the tests of a library, and returns their program, if it compiles.

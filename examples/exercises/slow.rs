@@ -40,23 +40,29 @@ impl Slow {
             .filter(|thread| thread.id == self.loop_thread);
         let loop_sleeps = loops.any(|thread| thread.state == 'S');
         for (id, is_stopped) in &mut self.threads {
-            *is_stopped = *is_stopped || wait(*id, WNOHANG);
+            *is_stopped = wait(*id, WNOHANG) || *is_stopped;
             if *is_stopped && loop_sleeps {
                 ask(PTRACE_SYSCALL, *id, 0);
                 *is_stopped = false;
             }
         }
     }
+
+    /// Lets the threads run. They have to be stopped for that. A thread that has ended meanwhile is
+    /// waited for: as long as it is not, the process cannot be waited for either.
+    pub fn end(&mut self) {
+        for (id, is_stopped) in self.threads.drain(..) {
+            let is_stopped = is_stopped || (ask(PTRACE_INTERRUPT, id, 0) && wait(id, 0));
+            if is_stopped && !ask(PTRACE_DETACH, id, 0) {
+                wait(id, 0);
+            }
+        }
+    }
 }
 
 impl Drop for Slow {
-    /// Lets the threads run. They have to be stopped for that.
     fn drop(&mut self) {
-        for (id, is_stopped) in &self.threads {
-            if *is_stopped || (ask(PTRACE_INTERRUPT, *id, 0) && wait(*id, 0)) {
-                ask(PTRACE_DETACH, *id, 0);
-            }
-        }
+        self.end();
     }
 }
 

@@ -213,9 +213,10 @@ impl Stage {
             }
             if watch.is_still(Duration::from_millis(1000 / SPIN_SLEEPS)) {
                 // First a look that costs little.
-                if calls(&look::threads(self.pid())).next().is_some() {
+                let threads = look::threads(self.pid());
+                if calls(&threads).next().is_some() || !one_sleeps_in_queue(&threads) {
                     let now = self.snapshot();
-                    if now.blocks() {
+                    if now.blocks() || !one_sleeps_in_queue(&now.threads) {
                         return Err(self.stuck(now, expected));
                     }
                 }
@@ -349,7 +350,7 @@ impl Stage {
             || sockets.any(|socket| !socket.is_known || socket.describe("HANGS", false).is_some());
         if now.blocks() {
             self.describe("BLOCKS", vec![missing], &now)
-        } else if may_have_something_to_do || !now.sleeps_in_queue() {
+        } else if may_have_something_to_do || !one_sleeps_in_queue(&now.threads) {
             self.describe("HANGS", vec![missing], &now)
         } else {
             let line = String::from("no socket has bytes to read or connections to accept");
@@ -430,8 +431,7 @@ impl Stage {
     }
 
     fn signal(&self, signal: c_int) {
-        // SAFETY: the call takes no pointer. The process group is the program's: this runner has
-        // not waited for it yet, or has seen its end and its number is not used again so soon.
+        // SAFETY: the call takes no pointer.
         unsafe { kill(-(self.child.id() as c_int), signal) };
     }
 }
@@ -452,22 +452,22 @@ impl Snapshot {
             sockets.any(|socket| u64::from(socket.fd) == fd)
         })
     }
+}
 
-    fn sleeps_in_queue(&self) -> bool {
-        // If the calls cannot be seen, nothing speaks against it.
-        self.threads.iter().any(|thread| {
-            thread
-                .sleeps_in()
-                .is_none_or(|(call, _)| call == "epoll_wait")
-        })
-    }
+/// Returns true if a thread sleeps in `epoll_wait`, or in a call that cannot be seen.
+fn one_sleeps_in_queue(threads: &[Thread]) -> bool {
+    let mut calls = threads.iter().map(Thread::sleeps_in);
+    calls.any(|call| call.is_none_or(|(name, _)| name == "epoll_wait"))
 }
 
 impl Drop for Stage {
     /// Ends the program and what it has started.
     fn drop(&mut self) {
         self.signal(SIGKILL);
-        let _ = self.child.wait();
+        let start = Instant::now();
+        while self.ended().is_none() && start.elapsed() < Duration::from_secs(1) {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 

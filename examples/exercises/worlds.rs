@@ -375,7 +375,10 @@ pub fn wake_then_send(program: &Program) -> Verdict {
             slow.step();
             let got = String::from_utf8_lossy(client.read()).into_owned();
             match client.end {
-                Some(end) => Seen::Wrong("CUTS", format!("the client has got {got:?}, then {end}")),
+                Some(end) => {
+                    slow.end();
+                    Seen::Wrong("CUTS", format!("the client has got {got:?}, then {end}"))
+                }
                 None if got == square => Seen::Done,
                 None => Seen::Missing(format!("{number} was sent, and {got:?} came back")),
             }
