@@ -1,7 +1,7 @@
 # Sourced by .ci/run: cargo-mutants changes one expression at a time. For each change a test has to fail.
 
 mutants() {
-    command -v cargo-mutants || cargo install --debug --locked cargo-mutants
+    command -v cargo-mutants || cargo install --debug --locked cargo-mutants@27.1.0
     # The tests that take no time and catch every mutant: those on a scripted kernel, those of the
     # ABI, and one for a message.
     # Left out: `|` and `^` are the same for bits that have none in common.

@@ -5,6 +5,7 @@
 //! is printed are in `program/`.
 
 mod program {
+    pub mod answer;
     pub mod arguments;
     pub mod delayserver;
     pub mod report;
@@ -84,6 +85,7 @@ fn handle_events(
         };
         match drain(stream, &mut answers[index]) {
             Ok(false) => report.event(event)?,
+            // `Ok(true)` at the end of file, or an error: the request has ended.
             finished => {
                 // Dropping the stream closes it, which removes it from the interest list: no
                 // `deregister` is needed, because it has no duplicate.

@@ -329,8 +329,8 @@ fn rows(table: &str) -> Vec<Row> {
 
 /// Returns the state of a connection's socket on the side of a port.
 pub fn state(port: u16, peer_port: u16) -> Option<u8> {
-    let rows = rows("/proc/self/net/tcp");
-    let mut rows = rows.iter();
+    let tables = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
+    let mut rows = tables.into_iter().flat_map(rows);
     let row = rows.find(|row| (row.port, row.peer_port) == (port, peer_port));
     row.map(|row| row.state)
 }

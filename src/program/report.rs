@@ -1,6 +1,7 @@
 //! The report: a line for each event as it happens, and a chart at the end.
 
-use epollet::{Event, Token};
+use super::answer::check;
+use epollet::Event;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -156,37 +157,4 @@ impl Report {
 /// Returns seconds, in 9 columns (10 from 1,000 s on).
 fn seconds(time: Duration) -> String {
     format!("{:7.3} s", time.as_secs_f64())
-}
-
-/// Returns what to show of an answer, or what is wrong with it.
-fn check(token: Token, answer: &[u8]) -> Result<String, String> {
-    if answer.is_empty() {
-        return Err("the server closed the connection without an answer".to_owned());
-    }
-    let answer = String::from_utf8_lossy(answer);
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let (status, _) = head.split_once("\r\n").unwrap_or((head, ""));
-    let wanted = format!("request-{token}");
-    let is_ok = ["HTTP/1.1 200", "HTTP/1.0 200"]
-        .iter()
-        .any(|ok| status.starts_with(ok));
-    match body.strip_prefix(&wanted) {
-        Some("") if is_ok => Ok(wanted),
-        Some(rest) if is_ok && !rest.starts_with(|next: char| next.is_ascii_digit()) => {
-            Ok(format!("{wanted} and {} bytes", rest.len()))
-        }
-        _ => {
-            let shown = if is_ok { body } else { status };
-            let shown: String = shown
-                .lines()
-                .next()
-                .unwrap_or_default()
-                .chars()
-                .take(50)
-                .collect();
-            Err(format!(
-                "the answer is {shown:?}, not {wanted:?}\n           This does not look like a delay server."
-            ))
-        }
-    }
 }
