@@ -224,6 +224,7 @@ fn the_chart_has_a_bar_for_each_request_from_its_beginning_to_its_end() {
     let child = spawn(address, &["0", "0"]);
     await_state(format!("/proc/{}/stat", child.0.id()), 'S');
     // From now on, the queue has room: for the first connection when it is tried again, and the second.
+    // SAFETY: no pointer.
     assert_eq!(unsafe { c::listen(listener.as_raw_fd(), 16) }, 0);
     drop((accept(&listener), before));
     let first = accept(&listener);

@@ -23,11 +23,14 @@ pub fn in_child(test: impl FnOnce()) {
 
 /// Returns the number of a new process that runs `child` and ends, at the latest with this thread.
 pub fn fork(child: impl FnOnce()) -> i32 {
-    // SAFETY: the child goes on with a copy of this thread alone, and ends without returning.
+    // SAFETY: the child goes on with a copy of this thread alone, and ends without returning. The C
+    // library keeps its allocator usable. Another lock that a thread held stays locked in the child: it
+    // could wait for it forever, until `wait_for_child` ends it.
     match unsafe { c::fork() } {
         0 => {
             end_with_the_parent();
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child));
+            // SAFETY: no pointer.
             unsafe { c::_exit(result.is_err().into()) }
         }
         pid => pid,
