@@ -168,8 +168,8 @@ pub const SCENES: [Scene; 6] = [
                 tokens: &[],
             },
         ],
-        then: "On a new bench, add a stream, duplicate s1, and register both with different tokens. \
-               One byte makes two events, the newer registration's first.",
+        then: "Add a stream, duplicate s2, and register both with different tokens. One byte makes \
+               two events, the newer registration's first.",
     },
     Scene {
         name: "A queue in a queue",

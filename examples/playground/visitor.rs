@@ -42,23 +42,19 @@ impl Visitor {
             }
             ["scene", number] => {
                 let scene = number.parse().ok().filter(|scene| *scene < SCENES.len());
-                let scene = scene.ok_or("There is no such scene.")?;
-                let mut new = Visitor::new()?;
-                let mut states = vec![new.state_before(1)];
-                states.extend(new.start(scene, 0)?);
-                *self = new;
-                Ok(states)
+                self.begin(scene.ok_or("There is no such scene.")?, 0)
             }
             ["next"] => match self.scene {
-                Some(Playing { changed: true, .. }) => {
-                    Err("You have changed the bench. Start the scene again.".into())
-                }
                 Some(Playing {
                     answered: true,
+                    changed,
                     scene,
                     round,
                     ..
-                }) if round + 1 < SCENES[scene].rounds.len() => self.start(scene, round + 1),
+                }) if round + 1 < SCENES[scene].rounds.len() => match changed {
+                    true => self.begin(scene, round + 1),
+                    false => self.prepare(scene, round + 1, SCENES[scene].rounds[round + 1].script),
+                },
                 _ => Err("There is no next question. Poll first, or start a scene.".into()),
             },
             _ => {
@@ -77,8 +73,29 @@ impl Visitor {
         }
     }
 
-    /// Prepares a question of a scene.
-    fn start(&mut self, scene: usize, round: usize) -> Result<Vec<String>, String> {
+    /// Prepares a question of a scene on a new bench, after all steps that come before it.
+    fn begin(&mut self, scene: usize, round: usize) -> Result<Vec<String>, String> {
+        let rounds = SCENES[scene].rounds;
+        let mut script = Vec::new();
+        for earlier in &rounds[..round] {
+            script.extend(earlier.script);
+            script.push(earlier.poll);
+        }
+        script.extend(rounds[round].script);
+        let mut new = Visitor::new()?;
+        let mut states = vec![new.state_before(1)];
+        states.extend(new.prepare(scene, round, &script)?);
+        *self = new;
+        Ok(states)
+    }
+
+    /// Prepares a question of a scene with these actions.
+    fn prepare(
+        &mut self,
+        scene: usize,
+        round: usize,
+        script: &[&str],
+    ) -> Result<Vec<String>, String> {
         self.scene = Some(Playing {
             scene,
             round,
@@ -87,7 +104,6 @@ impl Visitor {
             unanswerable: false,
         });
         let mut states = Vec::new();
-        let script = SCENES[scene].rounds[round].script;
         for (index, line) in script.iter().enumerate() {
             self.bench.act(Action::parse(line)?)?;
             states.push(self.state_before(script.len() - 1 - index));
@@ -147,7 +163,7 @@ impl Visitor {
             Kind::Stream(stream) => {
                 let mut notes = Vec::new();
                 if stream.cannot_write {
-                    notes.push("cannot send");
+                    notes.push("a write fails at once");
                 }
                 if stream.cannot_read {
                     notes.push("end of file follows");
