@@ -20,8 +20,8 @@ struct Playing {
     answered: bool,
     /// The visitor has done something else.
     changed: bool,
-    /// Something else was done before the poll, so the prepared answer may be wrong.
-    unanswerable: bool,
+    /// Nothing else was done before the poll: the prepared answer fits.
+    prepared: bool,
 }
 
 impl Visitor {
@@ -65,7 +65,7 @@ impl Visitor {
                         playing.answered = true;
                     } else {
                         playing.changed = true;
-                        playing.unanswerable |= !playing.answered;
+                        playing.prepared &= playing.answered;
                     }
                 }
                 Ok(vec![self.state()])
@@ -101,7 +101,7 @@ impl Visitor {
             round,
             answered: false,
             changed: false,
-            unanswerable: false,
+            prepared: true,
         });
         let mut states = Vec::new();
         for (index, line) in script.iter().enumerate() {
@@ -245,7 +245,8 @@ impl Playing {
         let round = &scene.rounds[self.round];
         let last = self.round + 1 == scene.rounds.len();
         // Not before the poll: the answer would be in the browser's tools.
-        let answer = (self.answered && !self.unanswerable).then_some(round.answer);
+        let answer = self.answered.then_some(round.answer);
+        let then = (self.answered && self.prepared && last).then_some(scene.then);
         object(&[
             ("number", self.scene.to_string()),
             ("round", self.round.to_string()),
@@ -254,11 +255,9 @@ impl Playing {
             ("poll", string(round.poll)),
             ("answered", self.answered.to_string()),
             ("changed", self.changed.to_string()),
+            ("prepared", self.prepared.to_string()),
             ("answer", optional(answer)),
-            (
-                "then",
-                optional((answer.is_some() && last).then_some(scene.then)),
-            ),
+            ("then", optional(then)),
         ])
     }
 }

@@ -339,6 +339,11 @@ fn to_try_something_after_an_answer_costs_no_question() {
     browser.wait("now().scene.changed");
     assert!(browser.text("#answer").contains("may not fit"));
     poll(&browser);
+    assert!(
+        browser
+            .text("#answer")
+            .contains("On the bench as it was prepared: ")
+    );
     assert_eq!(browser.text("#onward"), "Next question");
 }
 
