@@ -18,13 +18,14 @@ pub struct Thread {
     pub ticks: u64,
     /// How often it has gone to sleep by itself.
     pub sleeps: u64,
-    /// The system call that it is in, if that can be seen, and its first argument.
-    call: Option<(&'static str, u64)>,
+    /// The system call that it is in, if that can be seen, its first argument, and its fourth: the
+    /// timeout of `epoll_wait`.
+    call: Option<(&'static str, u64, i32)>,
 }
 
 impl Thread {
     /// The system call that it sleeps in. A thread that is stopped before a call does not sleep in it.
-    pub fn sleeps_in(&self) -> Option<(&'static str, u64)> {
+    pub fn sleeps_in(&self) -> Option<(&'static str, u64, i32)> {
         self.call.filter(|_| self.state == 'S')
     }
 }
@@ -56,12 +57,13 @@ fn thread(pid: u32, id: u32) -> Option<Thread> {
 }
 
 /// `232 0x3 0x7f… …`: the number of the call and its arguments. `running` if it runs.
-fn system_call(text: &str) -> Option<(&'static str, u64)> {
+fn system_call(text: &str) -> Option<(&'static str, u64, i32)> {
     let mut fields = text.split_whitespace();
     let number = fields.next()?.parse().ok()?;
     let (_, name) = CALLS.iter().find(|(call, _)| *call == number)?;
-    let first = fields.next()?.strip_prefix("0x")?;
-    Some((name, u64::from_str_radix(first, 16).ok()?))
+    let hexadecimal = |field: &str| u64::from_str_radix(field.strip_prefix("0x")?, 16).ok();
+    let first = hexadecimal(fields.next()?)?;
+    Some((name, first, hexadecimal(fields.nth(2)?)? as i32))
 }
 
 /// The calls in which the exercises sleep. Their numbers depend on the processor.
@@ -108,9 +110,11 @@ pub struct Socket {
     pub fd: u32,
     /// The port of its peer; of a listener, 0.
     pub peer_port: Option<u16>,
-    /// It is in the kernel's tables of TCP sockets. One that was reset is in none, and neither is a
-    /// Unix socket: then nothing is known about what it has received and sent.
+    /// It is in the kernel's tables of TCP sockets. Otherwise nothing is known about what it has
+    /// received and sent.
     pub is_known: bool,
+    /// It is in no table, not even that of Unix sockets: the connection is over.
+    hung_up: bool,
     pub listens: bool,
     /// Bytes that have arrived and are not read. Of a listener: connections to accept.
     pub unread: u64,
@@ -131,6 +135,7 @@ pub fn sockets(pid: u32) -> Vec<Socket> {
         let rows = rows(&format!("/proc/{pid}/net/{table}"));
         by_inode.extend(rows.into_iter().map(|row| (row.inode, row)));
     }
+    let unix = fs::read_to_string(format!("/proc/{pid}/net/unix")).ok();
     let files = open_files(pid);
     let registrations = registrations(pid, &files);
     let mut sockets = Vec::new();
@@ -145,12 +150,17 @@ pub fn sockets(pid: u32) -> Vec<Socket> {
         let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).unwrap_or_default();
         let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
         let flags = flags.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok());
+        let lacks = |table: &String| {
+            let mut inodes = table.lines().map(|line| line.split_whitespace().nth(6));
+            inodes.all(|number| number != Some(&inode.to_string()))
+        };
         let peer_finished = row.is_some_and(|row| AFTER_END_OF_FILE.contains(&row.state));
         let receive_queue = row.map_or(0, |row| row.receive_queue);
         sockets.push(Socket {
             fd,
             peer_port: row.map(|row| row.peer_port),
             is_known: row.is_some(),
+            hung_up: row.is_none() && unix.as_ref().is_some_and(lacks),
             listens: row.is_some_and(|row| row.state == LISTEN),
             // The kernel counts an end of file behind unread bytes as one byte.
             unread: receive_queue.saturating_sub(u64::from(peer_finished)),
@@ -168,7 +178,7 @@ impl Socket {
     /// What is left to do with it, or `None`. If the program spins, being writable counts; if bytes
     /// are missing, what was written counts; if long answers are, whether it can write more.
     pub fn describe(&self, symptom: &str, has_long_answers: bool) -> Option<String> {
-        if !self.is_known {
+        if !self.is_known && !self.hung_up {
             return None;
         }
         let level = |bit| {
@@ -176,7 +186,9 @@ impl Socket {
                 .is_some_and(|bits| bits & bit != 0 && bits & ffi::EPOLLET == 0)
         };
         let can_write_more = has_long_answers && symptom == "LOSES" && self.unsent == 0;
-        let state = if self.listens {
+        let state = if self.hung_up {
+            String::from("hang-up (EPOLLHUP): it was reset, or both directions have ended")
+        } else if self.listens {
             match self.unread {
                 0 => return None,
                 1 => String::from("1 connection waits to be accepted"),
@@ -205,7 +217,7 @@ impl Socket {
                         String::from("all that was written has arrived: there is room to write")
                     }
                     0 => String::from("all that was written has reached the peer"),
-                    count => format!("{count} bytes that were written are not acknowledged"),
+                    count => format!("{count} bytes are not acknowledged: the peer does not read"),
                 });
             }
             if parts.is_empty() {

@@ -99,9 +99,13 @@ impl Peer {
         in_time(|| Ok(look::state(program_port, port).is_none()))
     }
 
-    /// Waits until all that was sent is in the program's receive queue: it is acknowledged.
+    /// Waits until all that was sent is in the program's receive queue: it is acknowledged. If the
+    /// program has closed the connection, it never is.
     pub fn arrived(&self) -> io::Result<()> {
         in_time(|| {
+            if let Some(error) = self.stream.take_error()? {
+                return Err(error);
+            }
             let mut unacknowledged: c_int = 0;
             // SAFETY: the kernel writes an `int` before the call returns.
             match unsafe { ioctl(self.stream.as_raw_fd(), SIOCOUTQ, &mut unacknowledged) } {

@@ -302,8 +302,10 @@ impl Stage {
             ErrorKind::BrokenPipe
             | ErrorKind::ConnectionAborted
             | ErrorKind::ConnectionRefused
-            | ErrorKind::ConnectionReset => {
-                self.wrong("CUTS", format!("a peer cannot continue: {error}"))
+            | ErrorKind::ConnectionReset
+            | ErrorKind::NotConnected => {
+                let line = "a peer cannot continue, because the program has closed its socket";
+                self.wrong("CUTS", format!("{line}: {error}"))
             }
             _ => error.into(),
         }
@@ -368,7 +370,7 @@ impl Stage {
         let sockets = &now.sockets;
         if symptom != "SPINS" {
             for thread in &now.threads {
-                let Some((call, argument)) = thread.sleeps_in() else {
+                let Some((call, argument, timeout)) = thread.sleeps_in() else {
                     continue;
                 };
                 let who = if thread.id == pid {
@@ -388,6 +390,10 @@ impl Stage {
                     "futex" => lines.push(format!(
                         "{who} sleeps in futex: it waits for a lock, a channel or a thread"
                     )),
+                    "epoll_wait" if timeout > 0 => lines.push(format!(
+                        "{who} sleeps in epoll_wait on fd {argument}, until a timeout of {timeout} ms:\n\
+                         meanwhile nothing reads what has arrived"
+                    )),
                     "poll" | "sleep" => lines.push(format!("{who} sleeps in {call}")),
                     _ => lines.push(format!("{who} sleeps in {call} on fd {argument}{kind}")),
                 }
@@ -402,7 +408,8 @@ impl Stage {
         let described: Vec<_> = sockets
             .iter()
             .filter_map(|socket| {
-                let client = self.clients.get(&socket.peer_port?);
+                let port = socket.peer_port;
+                let client = port.and_then(|port| self.clients.get(&port));
                 let name = client.map_or(String::new(), |name| format!(", {name}"));
                 Some(format!(
                     "fd {}{name}: {}",
@@ -440,8 +447,8 @@ impl Stage {
 fn calls(threads: &[Thread]) -> impl Iterator<Item = u64> {
     let names = ["read", "recv", "write", "send", "accept", "connect"];
     let asleep = threads.iter().filter_map(Thread::sleeps_in);
-    let calls = asleep.filter(move |(name, _)| names.contains(name));
-    calls.map(|(_, fd)| fd)
+    let calls = asleep.filter(move |(name, ..)| names.contains(name));
+    calls.map(|(_, fd, _)| fd)
 }
 
 impl Snapshot {
@@ -457,7 +464,7 @@ impl Snapshot {
 /// Returns true if a thread sleeps in `epoll_wait`, or in a call that cannot be seen.
 fn one_sleeps_in_queue(threads: &[Thread]) -> bool {
     let mut calls = threads.iter().map(Thread::sleeps_in);
-    calls.any(|call| call.is_none_or(|(name, _)| name == "epoll_wait"))
+    calls.any(|call| call.is_none_or(|(name, ..)| name == "epoll_wait"))
 }
 
 impl Drop for Stage {

@@ -103,7 +103,7 @@ fn report(case: &Case, diagnosis: Option<&Diagnosis>, out: &mut impl Write) -> R
         lines.any(|line| line.trim() == expected)
     };
     if symptom == case.expected && case.line.as_ref().is_none_or(has) {
-        writeln!(out, "ok {:24} {symptom:7} {}", case.program, case.what)?;
+        writeln!(out, "ok {} {symptom:8} {}", case.program, case.what)?;
         return Ok(true);
     }
     writeln!(
@@ -114,8 +114,8 @@ fn report(case: &Case, diagnosis: Option<&Diagnosis>, out: &mut impl Write) -> R
     if let Some(line) = &case.line {
         writeln!(out, "  (expected: {line})")?;
     }
-    for line in lines {
-        writeln!(out, "  {line}")?;
+    for line in lines.iter().flat_map(|line| line.lines()) {
+        writeln!(out, "  {}", crate::fitting(line))?;
     }
     Ok(false)
 }
@@ -146,7 +146,7 @@ fn write_cases(exercise: &'static Exercise, package: &Path) -> Result<Vec<Case>>
     }
     let mut cases = Vec::new();
     for (number, (expected, what, line, source)) in programs.into_iter().enumerate() {
-        let program = format!("{}_{number}", exercise.name);
+        let program = format!("{}_{number:02}", exercise.number());
         exercise.write(package, &program, &source)?;
         cases.push(Case {
             exercise,

@@ -16,6 +16,7 @@ pub fn half_an_answer(program: &Program) -> Verdict {
     let mut stage = program.start(&[&listener.local_addr()?.to_string()])?;
     let mut server = Peer::accept("the server", &listener, &mut stage)?;
     server.gets("accepted", "please\n", &mut stage)?;
+    stage.rests("until the answer arrives")?;
     // Each part arrives as one event, and the second one together with end of file. So it does not
     // help that a part fits in a buffer.
     stage.stopped(|| {
@@ -63,16 +64,21 @@ pub fn one_client_left(program: &Program) -> Verdict {
     drop(second);
     stage.rests("after both clients have left")?;
     stage.leaves(descriptors)?;
-    // Its line can be read, but not answered.
-    let mut third = Peer::connect("client 3", address, &mut stage)?;
-    third.ask("hello\n", "hello\n", &mut stage)?;
-    stage.stopped(|| {
-        third.send(b"bye\n")?;
-        third.arrived()?;
-        third.reset()
-    })?;
-    stage.rests("after client 3 has sent a line and reset the connection")?;
-    stage.leaves(descriptors)
+    // The line of the first one can be read, but not answered. Of the other one, a read fails.
+    for (name, text) in [("client 3", "bye\n"), ("client 4", "")] {
+        let mut leaver = Peer::connect(name, address, &mut stage)?;
+        stage.rests(&format!("after {name} has connected"))?;
+        stage.stopped(|| {
+            leaver.send(text.as_bytes())?;
+            leaver.arrived()?;
+            leaver.reset()
+        })?;
+        stage.rests(&format!(
+            "after {name} has sent {text:?} and reset the connection"
+        ))?;
+        stage.leaves(descriptors)?;
+    }
+    Ok(())
 }
 
 pub fn a_slow_reader(program: &Program) -> Verdict {
@@ -85,11 +91,14 @@ pub fn a_slow_reader(program: &Program) -> Verdict {
     let mut other = Peer::connect("client 2", address, &mut stage)?;
     // Twice: what is kept for a client must not get mixed up.
     for _ in 0..2 {
-        slow.says("please\n", &mut stage)?;
-        stage.rests("while client 1 does not read")?;
+        // The second request arrives while the first answer is pending.
+        for _ in 0..2 {
+            slow.says("please\n", &mut stage)?;
+            stage.rests("while client 1 does not read")?;
+        }
         other.says("please\n", &mut stage)?;
         gets_all(&mut other, &answer, &mut stage)?;
-        gets_all(&mut slow, &answer, &mut stage)?;
+        gets_all(&mut slow, &answer.repeat(2), &mut stage)?;
         stage.rests("after both clients have got all")?;
     }
     stage.has_no_blocking_stream()?;
@@ -141,36 +150,46 @@ pub fn counted_twice(program: &Program) -> Verdict {
     }
     stage.rests("until an answer arrives")?;
     let mut last = servers.pop().expect("three");
+    let mut second = servers.pop().expect("two");
+    let mut first = servers.pop().expect("one");
     // The first answer arrives in two parts, and its end of file later than both.
     for (part, count) in [("the first part", 40), ("the rest", 60)] {
         stage.stopped(|| {
-            servers[0].send(&vec![b'a'; count])?;
-            servers[0].arrived()
+            first.send(&vec![b'a'; count])?;
+            first.arrived()
         })?;
         let what = format!("{part} of answer 1");
         stage.has_read(&what, &format!("after {what}"))?;
     }
     stage.has_no_blocking_stream()?;
-    for (mut server, number) in servers.into_iter().zip(1..) {
-        stage.stopped(|| {
-            if number > 1 {
-                server.send(&[b'a'; 100])?;
-            }
-            server.finish()?;
-            server.arrived()
-        })?;
-        let when = format!("after answer {number} of 3");
-        stage.has_read(&format!("answer {number}"), &when)?;
-        // The request has not been read. So closing resets the connection, which is another edge.
-        drop(server);
-        stage.rests(&when)?;
-    }
     stage.stopped(|| {
-        last.send(&[b'a'; 100])?;
+        first.finish()?;
+        first.arrived()
+    })?;
+    stage.rests("after answer 1 of 3")?;
+    // The request has not been read. So closing resets the connection, which is another edge.
+    drop(first);
+    stage.rests("after answer 1 of 3, whose connection was reset after it")?;
+    // The second answer, its end of file and a reset arrive in one event.
+    stage.stopped(|| {
+        second.send(&[b'a'; 200])?;
+        second.finish()?;
+        second.arrived()?;
+        second.reset()
+    })?;
+    stage.rests("after answer 2 of 3\n(connection 1 was reset after its answer)")?;
+    // All bytes are there, but the last answer has not ended.
+    stage.stopped(|| {
+        last.send(&[b'a'; 300])?;
+        last.arrived()
+    })?;
+    stage.has_read("answer 3", "until answer 3 of 3 ends")?;
+    stage.stopped(|| {
         last.finish()?;
         last.arrived()
     })?;
-    stage.ends_with("300", "3 answers of 100 bytes were sent")
+    let sent = "answers of 100, 200 and 300 bytes were sent, the second together with a reset";
+    stage.ends_with("600", sent)
 }
 
 pub fn one_blocks_all(program: &Program) -> Verdict {
@@ -186,8 +205,9 @@ pub fn one_blocks_all(program: &Program) -> Verdict {
     first.got.clear();
     first.gets("sent half a line", "", &mut stage)?;
     first.ask("f\n", "HALF\n", &mut stage)?;
-    // More than one line in one event.
-    second.ask("three\nfour\n", "THREE\nFOUR\n", &mut stage)?;
+    // Two lines and a half in one event.
+    second.ask("three\nfour\nfi", "THREE\nFOUR\n", &mut stage)?;
+    second.ask("ve\n", "FIVE\n", &mut stage)?;
     for (name, text, what) in [
         ("client 3", "hal", "half a line"),
         ("client 4", "line\n", "a line"),

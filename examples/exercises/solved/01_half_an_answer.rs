@@ -1,5 +1,6 @@
 //! Symptom: HANGS
-//! Hint: Everything was there at the first event. How many bytes did one call to `read` take?
+//! Hint: At the first event, 40000 bytes have arrived. How many of them does one call to `read`
+//!   take?
 //! Hint: An edge-triggered source is reported after a change. The bytes that are left are no
 //!   change. So who has to read them?
 //! Hint: Read in a loop. It ends at end of file, which is a result of 0, and when nothing is left

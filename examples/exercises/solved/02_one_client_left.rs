@@ -4,7 +4,8 @@
 //!   read does not block either. So each poll of a level-triggered source reports it.
 //! Hint: A client at end of file, or with an error, is finished: remove it. Dropping the stream
 //!   closes it, and with that it leaves the interest list.
-//! Learned: End of file stays ready. Drop the source, or each poll reports it.
+//! Learned: A socket stays ready at end of file, and after a reset. Drop it, or each poll reports
+//!   it. A client can end both ways.
 
 use epollet::{Events, Interest, Poll, Token};
 use std::collections::HashMap;
