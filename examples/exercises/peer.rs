@@ -69,9 +69,10 @@ impl Peer {
         Ok(Peer::new(name, stream)?)
     }
 
-    /// Writes all of it. The kernel has room for that much.
+    /// Writes all of it, and waits until it has arrived. The kernel has room for that much.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes)
+        self.stream.write_all(bytes)?;
+        self.arrived()
     }
 
     /// Writes as much as the kernel takes now.
@@ -79,9 +80,10 @@ impl Peer {
         self.stream.write(bytes).unwrap_or(0)
     }
 
-    /// Closes the sending side: half-close.
+    /// Closes the sending side, half-close, and waits until that has arrived.
     pub fn finish(&mut self) -> io::Result<()> {
-        self.stream.shutdown(Shutdown::Write)
+        self.stream.shutdown(Shutdown::Write)?;
+        self.arrived()
     }
 
     /// Closes the connection with a reset instead of end of file, and waits until it has arrived.
@@ -101,7 +103,7 @@ impl Peer {
 
     /// Waits until all that was sent is in the program's receive queue: it is acknowledged. If the
     /// program has closed the connection, it never is.
-    pub fn arrived(&self) -> io::Result<()> {
+    fn arrived(&self) -> io::Result<()> {
         in_time(|| {
             if let Some(error) = self.stream.take_error()? {
                 return Err(error);
@@ -130,7 +132,7 @@ impl Peer {
     }
 
     pub fn says(&mut self, text: &str, stage: &mut Stage) -> Verdict {
-        let result = self.send(text.as_bytes());
+        let result = self.stream.write_all(text.as_bytes());
         result.map_err(|error| stage.peer_failed(error))
     }
 

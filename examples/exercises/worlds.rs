@@ -19,17 +19,13 @@ pub fn half_an_answer(program: &Program) -> Verdict {
     stage.rests("until the answer arrives")?;
     // Each part arrives as one event, and the second one together with end of file. So it does not
     // help that a part fits in a buffer.
-    stage.stopped(|| {
-        server.send(&[b'a'; 40_000])?;
-        server.arrived()
-    })?;
+    stage.stopped(|| server.send(&[b'a'; 40_000]))?;
     let first_part = "the first part of the answer";
     stage.has_read(first_part, "until the rest of the answer arrives")?;
     stage.has_no_blocking_stream()?;
     stage.stopped(|| {
         server.send(&[b'b'; 20_000])?;
-        server.finish()?;
-        server.arrived()
+        server.finish()
     })?;
     stage.ends_with("60000", "60000 bytes and end of file were sent")
 }
@@ -48,8 +44,7 @@ pub fn one_client_left(program: &Program) -> Verdict {
     // The last words arrive together with end of file.
     stage.stopped(|| {
         second.send(b"bye\n")?;
-        second.finish()?;
-        second.arrived()
+        second.finish()
     })?;
     second.got.clear();
     stage.until(|| {
@@ -70,7 +65,6 @@ pub fn one_client_left(program: &Program) -> Verdict {
         stage.rests(&format!("after {name} has connected"))?;
         stage.stopped(|| {
             leaver.send(text.as_bytes())?;
-            leaver.arrived()?;
             leaver.reset()
         })?;
         stage.rests(&format!(
@@ -108,8 +102,7 @@ pub fn a_slow_reader(program: &Program) -> Verdict {
     let mut half_closer = Peer::connect("client 3", address, &mut stage)?;
     stage.stopped(|| {
         half_closer.send(b"please\n")?;
-        half_closer.finish()?;
-        half_closer.arrived()
+        half_closer.finish()
     })?;
     half_closer.name += ", which has half-closed,";
     stage.rests("while client 3, which has half-closed, does not read")?;
@@ -143,29 +136,18 @@ fn gets_all(peer: &mut Peer, answer: &[u8], stage: &mut Stage) -> Verdict {
 pub fn counted_twice(program: &Program) -> Verdict {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut stage = program.start(&[&listener.local_addr()?.to_string()])?;
-    let mut servers = Vec::new();
-    for number in 1..=3 {
-        let name = format!("the server for answer {number}");
-        servers.push(Peer::accept(&name, &listener, &mut stage)?);
-    }
+    let mut first = Peer::accept("the server for answer 1", &listener, &mut stage)?;
+    let mut second = Peer::accept("the server for answer 2", &listener, &mut stage)?;
+    let mut last = Peer::accept("the server for answer 3", &listener, &mut stage)?;
     stage.rests("until an answer arrives")?;
-    let mut last = servers.pop().expect("three");
-    let mut second = servers.pop().expect("two");
-    let mut first = servers.pop().expect("one");
     // The first answer arrives in two parts, and its end of file later than both.
     for (part, count) in [("the first part", 40), ("the rest", 60)] {
-        stage.stopped(|| {
-            first.send(&vec![b'a'; count])?;
-            first.arrived()
-        })?;
+        stage.stopped(|| first.send(&vec![b'a'; count]))?;
         let what = format!("{part} of answer 1");
         stage.has_read(&what, &format!("after {what}"))?;
     }
     stage.has_no_blocking_stream()?;
-    stage.stopped(|| {
-        first.finish()?;
-        first.arrived()
-    })?;
+    stage.stopped(|| first.finish())?;
     stage.rests("after answer 1 of 3")?;
     // The request has not been read. So closing resets the connection, which is another edge.
     drop(first);
@@ -174,20 +156,13 @@ pub fn counted_twice(program: &Program) -> Verdict {
     stage.stopped(|| {
         second.send(&[b'a'; 200])?;
         second.finish()?;
-        second.arrived()?;
         second.reset()
     })?;
     stage.rests("after answer 2 of 3\n(connection 1 was reset after its answer)")?;
     // All bytes are there, but the last answer has not ended.
-    stage.stopped(|| {
-        last.send(&[b'a'; 300])?;
-        last.arrived()
-    })?;
+    stage.stopped(|| last.send(&[b'a'; 300]))?;
     stage.has_read("answer 3", "until answer 3 of 3 ends")?;
-    stage.stopped(|| {
-        last.finish()?;
-        last.arrived()
-    })?;
+    stage.stopped(|| last.finish())?;
     let sent = "answers of 100, 200 and 300 bytes were sent, the second together with a reset";
     stage.ends_with("600", sent)
 }
@@ -216,7 +191,6 @@ pub fn one_blocks_all(program: &Program) -> Verdict {
         leaver.ask("hello\n", "HELLO\n", &mut stage)?;
         stage.stopped(|| {
             leaver.send(text.as_bytes())?;
-            leaver.arrived()?;
             leaver.reset()
         })?;
         stage.rests(&format!(
@@ -244,11 +218,9 @@ pub fn wrong_client(program: &Program) -> Verdict {
         // One batch, in this order.
         let mut newcomer = stage.stopped(|| {
             first.send(format!("remove {removed}\n").as_bytes())?;
-            first.arrived()?;
             let newcomer = Peer::open(name, address)?;
             newcomer.queued()?;
             leaver.finish()?;
-            leaver.arrived()?;
             Ok(newcomer)
         })?;
         place(&mut newcomer, &mut stage)?;
@@ -300,7 +272,6 @@ pub fn flood(program: &Program) -> Verdict {
             sent += count;
         }
         quiet.send(b"ping\n")?;
-        quiet.arrived()?;
         Ok(sent)
     })?;
     // The answer tells how much the program has read before it: no clock is needed.
