@@ -74,12 +74,15 @@ pub fn your_own_poll(program: &Program) -> Verdict {
     }
     let (count, all) = (missing.len(), names.len());
     let mut lines = vec![format!("{count} of {all} tests fail, or have not ended:")];
-    let without_module = |name: &&String| name.rsplit("::").next().map(String::from);
+    // Without the module, and cut to the width of a screen. `cargo test` finds it by a part, too.
+    let without_module = |name: &&String| Some(format!("{:.78}", name.rsplit("::").next()?));
     lines.extend(missing.iter().take(SHOWN).filter_map(without_module));
     if count > SHOWN {
         lines.push(format!("and {} more", count - SHOWN));
     }
-    let output = package::shown(&tests.path.with_extension("out"));
+    let output = copy.join("tests.out");
+    fs::copy(tests.path.with_extension("out"), &output)?;
+    let output = package::shown(&output);
     lines.push(format!("What each of them says is in {output}"));
     Err(Diagnosis {
         symptom: "FAILS",
