@@ -21,9 +21,10 @@ pub use poll::*;
 const MAIN: &str = include_str!("../src/main.rs");
 
 /// The source of each module, by its name.
-const MODULES: [(&str, &str); 6] = [
+const MODULES: [(&str, &str); 7] = [
     ("ffi", include_str!("../src/ffi.rs")),
     ("poll", include_str!("../src/poll.rs")),
+    ("answer", include_str!("../src/program/answer.rs")),
     ("arguments", include_str!("../src/program/arguments.rs")),
     ("delayserver", include_str!("../src/program/delayserver.rs")),
     ("report", include_str!("../src/program/report.rs")),
