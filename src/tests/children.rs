@@ -241,11 +241,22 @@ fn a_signal_ends_epoll_wait_with_eintr_and_poll_waits_on_until_a_handler_wakes_i
     });
 }
 
+/// Stops a process that sleeps, and continues it.
+fn stop_and_continue_asleep(child: c_int) {
+    const SIGSTOP: c_int = 19;
+    const SIGCONT: c_int = 18;
+    let stat = format!("/proc/{child}/stat");
+    await_state(&stat, 'S');
+    // SAFETY: no pointer.
+    unsafe { c::kill(child, SIGSTOP) };
+    await_state(&stat, 'T');
+    // SAFETY: no pointer.
+    unsafe { c::kill(child, SIGCONT) };
+}
+
 /// A stopped process that is continued gets `EINTR` without any signal handler.
 #[test]
 fn a_wait_without_limit_goes_on_after_a_stop() {
-    const SIGSTOP: c_int = 19;
-    const SIGCONT: c_int = 18;
     let (reader, mut writer) = pipe();
     in_child(|| {
         let child = fork(|| {
@@ -254,13 +265,8 @@ fn a_wait_without_limit_goes_on_after_a_stop() {
             poll.poll(&mut events, None).unwrap();
             assert_eq!(sorted_tokens(&events), [1]);
         });
-        let stat = format!("/proc/{child}/stat");
-        await_state(&stat, 'S');
-        // SAFETY: the calls take no pointer.
-        unsafe { c::kill(child, SIGSTOP) };
-        await_state(&stat, 'T');
-        unsafe { c::kill(child, SIGCONT) };
-        await_state(&stat, 'S');
+        stop_and_continue_asleep(child);
+        await_state(format!("/proc/{child}/stat"), 'S');
         writer.write_all(b"a").unwrap();
         assert_eq!(wait_for_child(child), 0);
     });
@@ -268,8 +274,6 @@ fn a_wait_without_limit_goes_on_after_a_stop() {
 
 #[test]
 fn a_stop_and_a_continuation_end_epoll_wait_with_eintr_without_a_handler() {
-    const SIGSTOP: c_int = 19;
-    const SIGCONT: c_int = 18;
     in_child(|| {
         let child = fork(|| {
             let poll = Poll::new().unwrap();
@@ -279,12 +283,7 @@ fn a_stop_and_a_continuation_end_epoll_wait_with_eintr_without_a_handler() {
             let error = io::Error::last_os_error();
             assert_eq!((count, error.kind()), (-1, ErrorKind::Interrupted));
         });
-        let stat = format!("/proc/{child}/stat");
-        await_state(&stat, 'S');
-        // SAFETY: the calls take no pointer.
-        unsafe { c::kill(child, SIGSTOP) };
-        await_state(&stat, 'T');
-        unsafe { c::kill(child, SIGCONT) };
+        stop_and_continue_asleep(child);
         assert_eq!(wait_for_child(child), 0);
     });
 }

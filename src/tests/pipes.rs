@@ -91,17 +91,10 @@ fn a_fifo_reads_end_of_file_before_its_first_writer_without_a_hang_up() {
 #[test]
 fn a_non_blocking_open_of_a_fifo_for_writing_is_enxio_without_a_reader() {
     let path = fifo();
-    let mut options = OpenOptions::new();
-    options.custom_flags(NONBLOCK);
-    let write = || {
-        OpenOptions::new()
-            .write(true)
-            .custom_flags(NONBLOCK)
-            .open(&path)
-    };
-    let too_early = os_code(write());
-    let _reader = options.read(true).open(&path).unwrap();
-    let in_time = write();
+    let open = |options: &mut OpenOptions| options.custom_flags(NONBLOCK).open(&path);
+    let too_early = os_code(open(OpenOptions::new().write(true)));
+    let _reader = open(OpenOptions::new().read(true)).unwrap();
+    let in_time = open(OpenOptions::new().write(true));
     fs::remove_file(&path).unwrap();
     assert_eq!(too_early, ENXIO);
     in_time.unwrap();

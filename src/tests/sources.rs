@@ -100,25 +100,10 @@ fn a_file_in_sys_reports_a_change_before_its_first_read() {
     assert_eq!(ready_bits(&mut queue_with(&file, Interest::PRIORITY)), 0);
 }
 
-#[test]
-fn an_inotify_watch_becomes_readable() {
-    const IN_CREATE: u32 = 0x100;
-    let directory = env::temp_dir().join(format!("epollet-{}", process::id()));
-    fs::create_dir(&directory).unwrap();
-    let path = CString::new(directory.as_os_str().as_bytes()).unwrap();
-    // SAFETY: no pointer; then a path that ends in a zero byte.
-    let inotify = owned_fd(unsafe { c::inotify_init1(CLOEXEC) });
-    assert!(unsafe { c::inotify_add_watch(inotify.as_raw_fd(), path.as_ptr(), IN_CREATE) } >= 0);
-    let mut poll = queue_with(&inotify, Interest::READABLE);
-    assert_eq!(ready_bits(&mut poll), 0);
-    File::create(directory.join("new")).unwrap();
-    fs::remove_dir_all(&directory).unwrap();
-    assert_eq!(await_events(&mut poll)[0].bits(), EPOLLIN);
-}
-
 const IN_MODIFY: u32 = 0x2;
 const IN_CLOSE_WRITE: u32 = 0x8;
 const IN_MOVED_TO: u32 = 0x80;
+const IN_CREATE: u32 = 0x100;
 
 /// Returns an inotify descriptor that watches one path.
 fn inotify(path: &Path, mask: u32) -> File {
@@ -134,6 +119,17 @@ fn directory(name: &str) -> PathBuf {
     let path = env::temp_dir().join(format!("epollet-{name}-{}", process::id()));
     fs::create_dir(&path).unwrap();
     path
+}
+
+#[test]
+fn an_inotify_watch_becomes_readable() {
+    let directory = directory("created");
+    let inotify = inotify(&directory, IN_CREATE);
+    let mut poll = queue_with(&inotify, Interest::READABLE);
+    assert_eq!(ready_bits(&mut poll), 0);
+    File::create(directory.join("new")).unwrap();
+    fs::remove_dir_all(&directory).unwrap();
+    assert_eq!(await_events(&mut poll)[0].bits(), EPOLLIN);
 }
 
 #[test]
@@ -196,16 +192,11 @@ fn stays_ready(source: &File, too_few: usize) {
 
 #[test]
 fn an_inotify_descriptor_stays_ready_if_the_buffer_is_too_small() {
-    const IN_CREATE: u32 = 0x100;
-    let directory = std::env::temp_dir().join(format!("epollet-inotify-{}", std::process::id()));
-    fs::create_dir(&directory).unwrap();
-    let path = CString::new(directory.as_os_str().as_bytes()).unwrap();
-    // SAFETY: no pointer; then a path that ends in a zero byte.
-    let inotify = owned_fd(unsafe { c::inotify_init1(CLOEXEC | NONBLOCK) });
-    assert!(unsafe { c::inotify_add_watch(inotify.as_raw_fd(), path.as_ptr(), IN_CREATE) } >= 0);
+    let directory = directory("inotify");
+    let inotify = inotify(&directory, IN_CREATE);
     let name = "a".repeat(100);
     File::create(directory.join(name)).unwrap();
-    stays_ready(&File::from(inotify), 64);
+    stays_ready(&inotify, 64);
     fs::remove_dir_all(&directory).unwrap();
 }
 
