@@ -131,6 +131,13 @@ epoll_ctl:error=ENOSPC:when=2 1 2 of 3 answered
 FAULTS
 }
 
+# Each outcome of the exercises, and 01 once more where the runner may not look into a process that
+# forbids it: then it has to say less, and nothing false.
+exercises() {
+    cargo run --example exercises verify
+    setpriv --bounding-set=-sys_ptrace --inh-caps=-sys_ptrace cargo run --example exercises verify 01
+}
+
 # Chromium shows the page of the playground, and strace what the kernel returned.
 page_in_a_browser() {
     install chromium chromium-driver strace
@@ -161,11 +168,4 @@ under_valgrind() {
     if grep -A1 'Open .*file descriptor\|Open .*socket' "$work/valgrind" | grep 'at 0x'; then
         fail "this is left open"
     fi
-}
-
-# Each outcome of the exercises, and 01 once more where the runner may not look into a process that
-# forbids it: then it has to say less, and nothing false.
-exercises() {
-    cargo run --example exercises verify
-    setpriv --bounding-set=-sys_ptrace --inh-caps=-sys_ptrace cargo run --example exercises verify 01
 }

@@ -108,11 +108,9 @@ const CALLS: [(u32, &str); 0] = [];
 /// A socket of the process.
 pub struct Socket {
     pub fd: u32,
-    /// The port of its peer; of a listener, 0.
+    /// The port of its peer; of a listener, 0. `None`: the socket is not in the kernel's tables of TCP
+    /// sockets.
     pub peer_port: Option<u16>,
-    /// It is in the kernel's tables of TCP sockets. Otherwise nothing is known about what it has
-    /// received and sent.
-    pub is_known: bool,
     /// It is in no table, not even that of Unix sockets: the connection is over.
     hung_up: bool,
     pub listens: bool,
@@ -159,7 +157,6 @@ pub fn sockets(pid: u32) -> Vec<Socket> {
         sockets.push(Socket {
             fd,
             peer_port: row.map(|row| row.peer_port),
-            is_known: row.is_some(),
             hung_up: row.is_none() && unix.as_ref().is_some_and(lacks),
             listens: row.is_some_and(|row| row.state == LISTEN),
             // The kernel counts an end of file behind unread bytes as one byte.
@@ -175,10 +172,20 @@ pub fn sockets(pid: u32) -> Vec<Socket> {
 }
 
 impl Socket {
+    /// Otherwise nothing is known about what it has received and sent.
+    pub fn is_known(&self) -> bool {
+        self.peer_port.is_some()
+    }
+
+    /// Something has arrived that the program has not read or accepted.
+    pub fn has_input(&self) -> bool {
+        self.unread > 0 || self.peer_finished
+    }
+
     /// What is left to do with it, or `None`. If the program spins, being writable counts; if bytes
     /// are missing, what was written counts; if long answers are, whether it can write more.
     pub fn describe(&self, symptom: &str, has_long_answers: bool) -> Option<String> {
-        if !self.is_known && !self.hung_up {
+        if !self.is_known() && !self.hung_up {
             return None;
         }
         let level = |bit| {

@@ -41,7 +41,7 @@ pub enum Seen {
     Wrong(&'static str, String),
 }
 
-/// What is seen of a program at one moment. A symptom and its lines come from the same one.
+/// What is seen of a program's threads and sockets at one moment.
 struct Snapshot {
     threads: Vec<Thread>,
     sockets: Vec<Socket>,
@@ -188,7 +188,8 @@ impl Stage {
     /// call sleeps for a moment only.
     pub fn has_no_blocking_stream(&self) -> Verdict {
         let now = self.snapshot();
-        let is_blocking = |socket: &&Socket| socket.is_known && !socket.listens && socket.blocking;
+        let is_blocking =
+            |socket: &&Socket| socket.is_known() && !socket.listens && socket.blocking;
         let Some(socket) = now.sockets.iter().find(is_blocking) else {
             return Ok(());
         };
@@ -349,7 +350,7 @@ impl Stage {
     fn stuck(&self, now: Snapshot, missing: String) -> Diagnosis {
         let mut sockets = now.sockets.iter();
         let may_have_something_to_do = now.sockets.is_empty()
-            || sockets.any(|socket| !socket.is_known || socket.describe("HANGS", false).is_some());
+            || sockets.any(|socket| !socket.is_known() || socket.has_input());
         if now.blocks() {
             self.describe("BLOCKS", vec![missing], &now)
         } else if may_have_something_to_do || !one_sleeps_in_queue(&now.threads) {

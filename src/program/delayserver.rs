@@ -21,9 +21,9 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-/// A client's token is the number of its descriptor, which never equals these two. A number can be
-/// used again within a batch, but no event of the client before it is left there: a batch has one
-/// event for each client, and in it only that event closes the client.
+/// A client's token is the number of its descriptor, which never equals these two. A new client can
+/// get a number within the batch that closed the old one. No event of the old one is left then: a
+/// batch has one event for each client, and only that event closes it.
 const LISTENER: Token = usize::MAX;
 const STOP: Token = usize::MAX - 1;
 const BUDGET: usize = 64;

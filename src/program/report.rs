@@ -88,7 +88,7 @@ impl Report {
         self.requests[token].failed = outcome.is_err();
         let line = match outcome {
             Ok(message) => format!("  {message}"),
-            Err(why) => format!("\n           request-{token} failed: {why}"),
+            Err(why) => format!("\nrequest-{token} failed: {why}").replace('\n', "\n           "),
         };
         writeln!(io::stdout(), "{}  {event:?}{line}", seconds(now))
     }
