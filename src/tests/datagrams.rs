@@ -149,10 +149,14 @@ fn a_udp_socket_that_is_shut_down_stays_readable_and_a_read_would_block() {
 fn an_unconnected_unix_datagram_socket_is_writable_though_its_receiver_is_full() {
     let name = format!("epollet-full-{}", std::process::id());
     let receiver = SocketAddr::from_abstract_name(name).unwrap();
-    let _full = UnixDatagram::bind_addr(&receiver).unwrap();
+    let full = UnixDatagram::bind_addr(&receiver).unwrap();
     let ours = UnixDatagram::unbound().unwrap();
     ours.set_nonblocking(true).unwrap();
     let error = (0..1_000_000).find_map(|_| ours.send_to_addr(b"a", &receiver).err());
     assert_eq!(error.unwrap().kind(), ErrorKind::WouldBlock);
+    assert_eq!(ready_bits(&mut queue_with(&ours, EPOLLOUT)), EPOLLOUT);
+    ours.connect_addr(&receiver).unwrap();
+    assert_eq!(ready_bits(&mut queue_with(&ours, EPOLLOUT)), 0);
+    full.recv(&mut [0]).unwrap();
     assert_eq!(ready_bits(&mut queue_with(&ours, EPOLLOUT)), EPOLLOUT);
 }
