@@ -15,7 +15,7 @@
 //! | [`servers`] | Accept, limits, timeouts, closing, fairness, more cores: what should I know? |
 //! | [`files`] | Files, FIFOs, terminals, standard input: which of them work, and how? |
 //! | [`processes`] | Threads, signals, child processes: what should I know? |
-//! | [`other_systems`] | What is this called in mio, kqueue and IOCP? |
+//! | [`other_systems`] | What differs in the book, in mio, kqueue and IOCP? |
 //! | [`io_uring`] | What does io_uring change? |
 //! | [`measured`] | What does it cost? |
 //! | [`promises`] | What can I rely on? |
