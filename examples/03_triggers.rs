@@ -140,8 +140,8 @@ impl Seen {
         match (self.without_more, self.with_more, self.after_reregister) {
             (Some(true), _, _) => "repeats",
             (Some(false), Some(true), _) => "waits for more",
-            (Some(false), Some(false), Some(true)) => "waits for reregister",
-            (Some(false), Some(false), _) => "is silent",
+            (Some(false), Some(false) | None, Some(true)) => "waits for reregister",
+            (Some(false), Some(false) | None, _) => "is silent",
             _ => "is not tried",
         }
     }

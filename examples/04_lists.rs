@@ -55,9 +55,13 @@ fn main() -> io::Result<()> {
         "The kernel and the model agreed in all {agreed} comparisons.\n"
     ));
     say("Takeaway: a change puts a registration on the ready list, a poll takes it off,");
-    say(format!(
-        "and only a level-triggered one goes back (here L {l} times, E {e}, O {o})."
-    ));
+    if l + e + o > 0 {
+        say(format!(
+            "and only a level-triggered one goes back (here L {l} times, E {e}, O {o})."
+        ));
+    } else {
+        say("and here none has gone back.");
+    }
     Ok(())
 }
 

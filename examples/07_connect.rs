@@ -102,6 +102,8 @@ fn main() -> io::Result<()> {
              mean that a connect has succeeded.",
             wrong + connected
         )
+    } else if connected == 0 {
+        "Takeaway: no connect has succeeded, or none was reported in time.".to_owned()
     } else {
         format!(
             "Takeaway: EPOLLOUT means that a connect has ended, and SO_ERROR tells whether\n\

@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use std::{mem, process, thread};
 
-/// Ends when the quiet source does. Returns the number of polls.
+/// Ends when the quiet source does, or if nothing is reported any more. Returns the number of polls.
 fn run(sources: &mut [Source], budget: usize) -> io::Result<usize> {
     let mut poll = Poll::new()?;
     for (token, source) in sources.iter().enumerate() {
@@ -38,16 +38,19 @@ fn run(sources: &mut [Source], budget: usize) -> io::Result<usize> {
     let mut polls = 0;
     while !sources[QUIET].ended {
         let timeout = if undrained.is_empty() {
-            None
+            PATIENCE
         } else {
-            Some(Duration::ZERO)
+            Duration::ZERO
         };
-        poll.poll(&mut events, timeout)?;
+        poll.poll(&mut events, Some(timeout))?;
         polls += 1;
         let mut ready = mem::take(&mut undrained);
         ready.extend(events.iter().map(|event| event.token()));
         ready.sort();
         ready.dedup(); // An undrained source may be reported again.
+        if ready.is_empty() {
+            break; // The end of the quiet source is not reported: something is left unread.
+        }
         for token in ready {
             if !sources[token].read(budget)? {
                 undrained.push(token);
@@ -102,6 +105,7 @@ const QUIET: usize = 1; // The flood is source 0.
 const HANDLING: Duration = Duration::from_micros(50);
 const MESSAGES: u32 = 7;
 const PAUSE: Duration = Duration::from_millis(35);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 fn main() -> io::Result<()> {
     let (drained, _) = compare("drains each source", usize::MAX)?;
@@ -192,6 +196,6 @@ fn say(line: impl Display) {
 // Answers:
 // 1. With 1, a message waits for one read of the flood at most, but each read costs a poll. With
 //    10,000, the quiet source starves again.
-// 2. The flood is read 16 times and then no more: its buffer is full, so nothing can arrive, and
+// 2. The flood is read 16 times (seldom 32) and then no more: its buffer is full, so nothing can arrive, and
 //    there is no new edge.
 // 3. The kernel: level-triggered, each poll reports what is not drained.

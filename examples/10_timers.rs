@@ -171,4 +171,4 @@ mod timerfd {
 // Answers:
 // 1. The timers expire on time, but the last part of each millisecond becomes a timeout of zero, so
 //    the loop spins: thousands of polls for 12 timers.
-// 2. No. While the loop is busy, no timer expires.
+// 2. Hardly: while the loop sleeps, no timer expires. Both are 5 ms late, and more.

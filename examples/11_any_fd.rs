@@ -26,7 +26,7 @@ use std::net::UdpSocket;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::process::{self, Command, Stdio};
 use std::ptr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const TIMER: Token = 0;
 const SOCKET: Token = 1;
@@ -61,7 +61,11 @@ fn main() -> io::Result<()> {
     let mut pipe_ended = false;
     let mut exit_status = None;
     while !pipe_ended || exit_status.is_none() {
-        poll.poll(&mut events, None)?;
+        poll.poll(&mut events, Some(Duration::from_secs(2)))?;
+        if events.is_empty() {
+            say("\nTakeaway: no event for 2 s: what should cause the next one is missing.");
+            return Ok(());
+        }
         for event in &events {
             say(format!("{:.3} s  {event:?}", start.elapsed().as_secs_f64()));
             reports[event.token()] += 1;

@@ -151,6 +151,11 @@ fn main() -> io::Result<()> {
 }
 
 fn demonstrate() -> io::Result<()> {
+    thread::Builder::new().spawn(|| {
+        thread::sleep(PAUSE * 20); // Both loops have ended by now.
+        say("\nTakeaway: a loop sleeps, although not all of its input is read.");
+        process::exit(0);
+    })?;
     say("BufReader, one read_line for each event:");
     let mut wrong = Log::new();
     with_buf_reader(typed()?, &mut wrong)?;

@@ -137,8 +137,8 @@ fn main() -> io::Result<()> {
              if you send, then wake, and let an event take all results."
         ),
         lost => format!(
-            "Takeaway: {lost} of {QUICK} results are lost: no event makes the loop take what it left\n\
-             in the channel, or what is sent after the last wake."
+            "Takeaway: {lost} of {QUICK} results are lost: no event makes the loop take what it\n\
+             left in the channel, or what is sent after the last wake."
         ),
     });
     Ok(())

@@ -31,7 +31,7 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 use std::{process, thread};
 
@@ -91,6 +91,17 @@ fn main() -> io::Result<()> {
     }
     log(start, "executor", "calls Waker::wake");
     waker.wake()?;
+    // The channel closes when the reactor has stopped. Tokens that it has sent before come first.
+    let stopped = loop {
+        match tokens.recv_timeout(Duration::from_secs(1)) {
+            Ok(_) => {}
+            Err(error) => break error == RecvTimeoutError::Disconnected,
+        }
+    };
+    if !stopped {
+        say("\nTakeaway: the reactor sleeps on, because no event wakes it.");
+        return Ok(());
+    }
     reactor.join().expect("the reactor has not panicked")?;
 
     let mut unfinished: Vec<&Token> = executor.tasks.keys().collect();

@@ -381,7 +381,7 @@ unsafe extern "C" {
 }
 
 // Answers:
-// 1. Those in the last two columns, because they are about room to write. In "we write" only the
-//    eventfd keeps its edge: it receives its own writes.
+// 1. Those that are about room to write: the last two columns, and what an eventfd shows in "we
+//    read". In "we write" only the eventfd keeps its edge: it receives its own writes.
 // 2. What the source is ready for, whatever has happened last.
 // 3. None: the edges of these sources do not depend on what is still unread.
