@@ -29,7 +29,7 @@ pub fn check(token: Token, answer: &[u8]) -> Result<String, String> {
                 .take(50)
                 .collect();
             Err(format!(
-                "the answer is {shown:?}, not {wanted:?}\nThis does not look like a delay server."
+                "the answer is not {wanted:?}, but\n{shown:?}\nThis does not look like a delay server."
             ))
         }
     }

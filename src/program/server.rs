@@ -35,7 +35,7 @@ impl Server {
         writeln!(io::stdout(), "Connecting to {} ...", self.name)?;
         match connect_to(&self.name) {
             Ok(stream) => {
-                self.address = Some(stream.peer_addr()?);
+                self.address = stream.peer_addr().ok(); // None if it is already broken.
                 Ok(stream)
             }
             Err(error) if self.may_start && error.kind() == ErrorKind::ConnectionRefused => {

@@ -196,6 +196,8 @@ fn a_request_is_a_request_line_and_an_empty_line() {
     ] {
         let answer = answer_to(server.address, raw.as_bytes());
         assert_eq!(status(&answer), expected, "{raw:?}");
+        let length = format!("\r\nContent-Length: {}\r\n", body(&answer).len());
+        assert!(answer.contains(&length), "{answer}");
         let is_right = match expected {
             "200 OK" => body(&answer) == content,
             _ => body(&answer).contains(content),
@@ -204,6 +206,8 @@ fn a_request_is_a_request_line_and_an_empty_line() {
     }
     let answer = answer_to(server.address, b"GET /0/\xff HTTP/1.1\r\n\r\n");
     assert_eq!(status(&answer), BAD, "not UTF-8");
+    let answer = answer_to(server.address, b"HEAD / HTTP/1.1\r\n\r\n");
+    assert_eq!((status(&answer), body(&answer)), (NO, ""));
 }
 
 #[test]
@@ -438,28 +442,41 @@ fn new_connections_make_nobody_wait_for_all_of_them() {
 }
 
 #[test]
+fn a_connection_that_is_reset_before_it_is_accepted_does_not_stop_accepting() {
+    let (address, lines, permit) = gated_server();
+    reset(connect(address));
+    let _next = ask(address, "/0/next");
+    permit.send(()).unwrap();
+    let logged = lines.recv_timeout(LONG).unwrap();
+    assert!(logged.starts_with("#2 - 0ms: next "), "{logged}");
+}
+
+#[test]
 fn due_answers_make_nobody_wait_for_all_of_them() {
     let (address, lines, permit) = gated_server();
-    let mut clients: Vec<TcpStream> = (0..150).map(|_| ask(address, "/100/a")).collect();
+    let mut clients: Vec<TcpStream> = (0..150).map(|_| ask(address, "/400/a")).collect();
     let mut logged = 0;
     while logged < clients.len() {
         permit.send(()).unwrap();
         logged += lines.recv_timeout(LONG).unwrap().lines().count();
     }
-    thread::sleep(Duration::from_millis(150)); // All are due, while the server is at the gate.
+    // All are due while the server is at the gate, unless the machine is so busy that some were before.
+    thread::sleep(Duration::from_millis(450));
+    let mut count_answered = || {
+        let mut count = 0;
+        for client in &mut clients {
+            client.set_nonblocking(true).unwrap();
+            count += usize::from(client.peek(&mut [0]).is_ok());
+        }
+        count
+    };
+    let before = count_answered();
     let honest = ask(address, "/0/honest");
     permit.send(()).unwrap();
     assert!(lines.recv_timeout(LONG).unwrap().contains("honest"));
-    let is_answered = |client: &mut TcpStream| {
-        client.set_nonblocking(true).unwrap();
-        client.peek(&mut [0]).is_ok()
-    };
-    let answered = clients
-        .iter_mut()
-        .map(is_answered)
-        .filter(|yes| *yes)
-        .count();
-    assert!(answered < clients.len(), "all came before the honest one");
+    let in_two_turns = count_answered() - before;
+    // One turn accepts the honest client, the next one reads its request.
+    assert!(in_two_turns <= 2 * 64, "{in_two_turns}");
     drop(honest);
 }
 
@@ -843,11 +860,13 @@ fn a_server_whose_last_descriptor_is_taken_has_nobody_to_complain_about() {
         pause: 0,
         ..SETUP
     });
+    let empty = server.descriptors();
     let free = 40 - server.descriptors_below(40);
     let clients: Vec<TcpStream> = (0..free).map(|_| server.ask("/100/a")).collect();
     for mut client in clients {
         assert_eq!(body(&read_to_end(&mut client)), "a");
     }
+    server.await_descriptors(empty); // The next client could come before the server notices these.
     server.catch_up();
 }
 

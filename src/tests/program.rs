@@ -12,10 +12,11 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_epollet");
 
@@ -214,8 +215,7 @@ fn each_answer_is_one_line_with_time_event_and_message() {
 
 /// The first connection takes a second: with a backlog of 0, one that is not accepted is enough to
 /// keep the next waiting until its client tries again.
-#[test]
-fn the_chart_has_a_bar_for_each_request_from_its_beginning_to_its_end() {
+fn chart_of_a_slow_connection_and_a_short_request(pause: Duration) -> Output {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     // SAFETY: the call takes no pointer.
     assert_eq!(unsafe { c::listen(listener.as_raw_fd(), 0) }, 0);
@@ -229,15 +229,9 @@ fn the_chart_has_a_bar_for_each_request_from_its_beginning_to_its_end() {
     drop((accept(&listener), before));
     let first = accept(&listener);
     answer_request(accept(&listener), send_ok);
-    thread::sleep(Duration::from_millis(300));
+    thread::sleep(pause);
     answer_request(first, send_ok);
     let output = child.finish();
-    let bar = |label| {
-        let mut lines = stdout(&output).lines();
-        let line = lines.find(|line| line.starts_with(label)).unwrap();
-        line.split('|').nth(1).unwrap()
-    };
-    let (long, short) = (bar("request-0 0 ms |"), bar("request-1 0 ms |"));
     let chart = stdout(&output).lines().filter(|line| line.contains('|'));
     let widths: Vec<usize> = chart
         .filter(|line| !line.contains("Event"))
@@ -248,8 +242,34 @@ fn the_chart_has_a_bar_for_each_request_from_its_beginning_to_its_end() {
         [71, 80, 80],
         "a header without a time at its end, two bars"
     );
+    output
+}
+
+/// Returns the bar of a request, and its time in seconds.
+fn row<'output>(output: &'output Output, label: &str) -> (&'output str, f64) {
+    let mut lines = stdout(output).lines();
+    let line = lines.find(|line| line.starts_with(label)).unwrap();
+    let (bar, time) = line.split_once('|').unwrap().1.split_once('|').unwrap();
+    let time = time.strip_suffix(" s").unwrap();
+    (bar, time.trim().parse().unwrap())
+}
+
+#[test]
+fn the_chart_has_a_bar_for_each_request_from_its_beginning_to_its_end() {
+    let output = chart_of_a_slow_connection_and_a_short_request(Duration::from_millis(300));
+    let (long, end) = row(&output, "request-0 0 ms |");
     assert!(long.starts_with('=') && long.ends_with('='), "{output:?}");
+    let (short, earlier_end) = row(&output, "request-1 0 ms |");
     assert!(short.starts_with(' ') && short.ends_with(' '), "{output:?}");
+    assert!(short.contains('='), "{output:?}");
+    assert!(end - earlier_end > 0.299, "{output:?}");
+}
+
+#[test]
+fn a_request_at_the_very_end_has_its_bar_in_the_last_column() {
+    let output = chart_of_a_slow_connection_and_a_short_request(Duration::ZERO);
+    let (last, _) = row(&output, "request-1 0 ms |");
+    assert!(last.contains('='), "{output:?}");
 }
 
 /// Something on this machine has the book's port already. The program would talk to that.
@@ -383,6 +403,40 @@ fn a_refused_connection_is_reported_with_what_to_do() {
 }
 
 #[test]
+fn another_failure_to_connect_is_reported_with_advice_to_check_the_server() {
+    // A link-local address without the name of an interface: EINVAL.
+    let output = program().args(["fe80::1", "0"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let message = stderr(&output);
+    let start = "error: cannot connect to [fe80::1]:8080: ";
+    assert!(message.starts_with(start), "{message}");
+    assert!(
+        message.ends_with("\nCheck the name and the port.\n"),
+        "{message}"
+    );
+}
+
+/// In a new network namespace the loopback interface is off.
+#[test]
+fn without_a_network_it_starts_no_server_and_says_how_to_switch_loopback_on() {
+    const CLONE_NEWUSER_AND_NEWNET: i32 = 0x5000_0000;
+    let mut command = program();
+    let unshare = || match unsafe { c::unshare(CLONE_NEWUSER_AND_NEWNET) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    };
+    // SAFETY: the closure makes one system call, which takes no pointer.
+    let output = match unsafe { command.pre_exec(unshare) }.output() {
+        Ok(output) => output,
+        Err(error) => return eprintln!("skipped: unshare: {error}"),
+    };
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(stdout(&output), "Connecting to localhost:8080 ...\n");
+    let message = stderr(&output);
+    assert!(message.contains("ip link set lo up"), "{message}");
+}
+
+#[test]
 fn a_host_that_does_not_resolve_is_named() {
     let host = "a".repeat(64); // A part of a name has at most 63 characters.
     let output = program().args([&host, "1"]).output().unwrap();
@@ -419,14 +473,81 @@ fn a_server_that_takes_one_connection_gets_the_request_on_it() {
 #[test]
 fn an_answer_that_is_overdue_is_reported_and_still_awaited() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut child = spawn(listener.local_addr().unwrap(), &["0"]);
+    let mut child = spawn(listener.local_addr().unwrap(), &["0", "0"]);
     let lines = child.lines();
     answer_request(accept(&listener), |stream, message| {
+        answer_request(accept(&listener), send_ok);
         await_line(&lines, "no event; overdue: 1.");
         send_ok(stream, message);
     });
     await_line(&lines, "  request-0");
     assert_eq!(child.finish().status.code(), Some(0));
+}
+
+// Requests.
+
+#[test]
+fn a_request_names_its_host_and_asks_the_server_to_close() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let child = spawn(address, &["7"]);
+    let mut stream = accept(&listener);
+    stream.set_nonblocking(false).unwrap();
+    stream.set_read_timeout(Some(LONG)).unwrap();
+    let expected =
+        format!("GET /7/request-0 HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let mut request = vec![0; expected.len()];
+    stream.read_exact(&mut request).unwrap();
+    assert_eq!(String::from_utf8_lossy(&request), expected);
+    send_ok(stream, "request-0");
+    assert_eq!(child.finish().status.code(), Some(0));
+}
+
+#[test]
+fn a_host_without_delays_gets_five_requests() {
+    let output = run(server(send_ok), &[]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(last_line(&output).starts_with("5 of 5 answered "));
+    assert!(last_line(&output).ends_with(" one after another: 15.000 s"));
+}
+
+#[test]
+fn a_connection_that_has_its_answer_is_closed_while_others_wait() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let child = spawn(listener.local_addr().unwrap(), &["0", "0"]);
+    answer_request(accept(&listener), |mut first, message| {
+        let answer = format!("HTTP/1.1 200 OK\r\n\r\n{message}");
+        first.write_all(answer.as_bytes()).unwrap();
+        first.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(first.read(&mut [0]).expect("the program closes"), 0);
+    });
+    answer_request(accept(&listener), send_ok);
+    assert_eq!(child.finish().status.code(), Some(0));
+}
+
+/// The server resets each connection as soon as it can, so some are reset before the program writes.
+#[test]
+fn a_connection_that_breaks_before_its_request_is_sent_fails_alone() {
+    for _ in 0..8 {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let mut child = spawn(address, &["0"; 100]);
+        let start = Instant::now();
+        while child.0.try_wait().unwrap().is_none() && start.elapsed() < LONG {
+            let _ = listener.accept().map(|(stream, _)| reset(stream));
+        }
+        let output = child.finish();
+        assert_eq!(output.status.code(), Some(1));
+        match stderr(&output) {
+            "" => assert!(last_line(&output).starts_with("0 of 100 answered ")),
+            // It was reset even before `connect` returned.
+            message => assert!(
+                message.starts_with("error: cannot connect to "),
+                "{message}"
+            ),
+        }
+    }
 }
 
 // Answers.
@@ -478,7 +599,7 @@ fn half_an_answer_keeps_nobody_waiting() {
 /// Runs three requests, of which the middle one fails. Returns the lines that are printed about it.
 fn failure_in_the_middle(odd: impl Fn(TcpStream)) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let child = spawn(listener.local_addr().unwrap(), &["0", "0", "0"]);
+    let child = spawn(listener.local_addr().unwrap(), &["1", "20", "300"]);
     for _ in 0..3 {
         let stream = accept(&listener);
         answer_request(stream, |stream, message| match message {
@@ -492,6 +613,7 @@ fn failure_in_the_middle(odd: impl Fn(TcpStream)) -> String {
         last_line(&output).starts_with("2 of 3 answered"),
         "{output:?}"
     );
+    assert!(last_line(&output).ends_with(" 0.301 s"), "{output:?}");
     assert_eq!(sorted_messages(&output).len(), 2, "{output:?}");
     assert!(stdout(&output).contains("|   failed\n"), "{output:?}");
     assert!(output.stderr.is_empty());
@@ -525,12 +647,13 @@ fn an_answer_is_right_if_it_is_200_and_begins_with_the_message() {
         ("HTTP/1.1 404 No\r\n\r\nrequest-1", "HTTP/1.1 404 No"),
         ("HTTP/banana 200\r\n\r\nrequest-1", "HTTP/banana 200"),
         ("SSH-2.0-\x1b[31m\r\n", "SSH-2.0-\\u{1b}[31m"),
+        (&"long".repeat(20), &"long".repeat(20)[..50]),
     ] {
         let odd = |mut stream: TcpStream| stream.write_all(answer.as_bytes()).unwrap();
         assert_eq!(
             failure_in_the_middle(odd),
             format!(
-                "the answer is \"{shown}\", not \"request-1\"\n\
+                "the answer is not \"request-1\", but\n\"{shown}\"\n\
                  This does not look like a delay server."
             )
         );
