@@ -221,6 +221,17 @@ fn an_answer_comes_after_the_delay_and_a_shorter_delay_is_answered_first() {
 }
 
 #[test]
+fn the_delay_begins_when_the_request_has_arrived() {
+    let server = Server::start();
+    let mut stream = connect(server.address);
+    thread::sleep(Duration::from_millis(100));
+    let start = Instant::now();
+    stream.write_all(&get("/150/a")).unwrap();
+    assert_eq!(body(&read_to_end(&mut stream)), "a");
+    assert!(start.elapsed() >= Duration::from_millis(150));
+}
+
+#[test]
 fn a_delay_of_half_a_billion_years_is_waited_for() {
     let server = Server::start();
     let mut stream = server.ask_and_wait(&format!("/{}/never", u64::MAX));

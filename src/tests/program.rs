@@ -504,6 +504,21 @@ fn a_request_names_its_host_and_asks_the_server_to_close() {
 }
 
 #[test]
+fn its_streams_are_registered_edge_triggered_to_be_read() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let child = spawn(listener.local_addr().unwrap(), &["0"]);
+    let stream = accept(&listener);
+    await_state(format!("/proc/{}/stat", child.0.id()), 'S');
+    let directory = fs::read_dir(format!("/proc/{}/fdinfo", child.0.id())).unwrap();
+    let files = directory.map(|file| fs::read_to_string(file.unwrap().path()).unwrap());
+    // EPOLLET, EPOLLRDHUP, EPOLLIN; the kernel adds EPOLLERR and EPOLLHUP.
+    let expected = " events: 80002019 ";
+    assert_eq!(files.collect::<String>().matches(expected).count(), 1);
+    answer_request(stream, send_ok);
+    assert_eq!(child.finish().status.code(), Some(0));
+}
+
+#[test]
 fn a_host_without_delays_gets_five_requests() {
     let output = run(server(send_ok), &[]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
