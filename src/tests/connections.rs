@@ -76,7 +76,7 @@ fn tcp_state(stream: &TcpStream) -> u8 {
 }
 
 /// The number of bytes that a read would return now.
-fn bytes_ready(source: &impl AsRawFd) -> usize {
+pub fn bytes_ready(source: &impl AsRawFd) -> usize {
     const FIONREAD: c_ulong = if IS_POWER { 0x4004_667F } else { 0x541B };
     let mut count = -1;
     // SAFETY: the kernel writes an int.

@@ -1,6 +1,7 @@
 //! Which bits say what about pipes, FIFOs and terminals.
 
 use super::common::*;
+use super::connections::bytes_ready;
 use crate::Interest;
 use crate::ffi::{EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT};
 use std::ffi::c_int;
@@ -294,6 +295,7 @@ fn a_terminal_with_vmin_zero_reads_zero_bytes_and_with_vmin_five_waits_for_five(
     set_raw_mode(&terminal, 5);
     let mut poll = queue_with(&terminal, EPOLLIN);
     keyboard.write_all(b"abc").unwrap();
+    until("three have arrived", || bytes_ready(&terminal) == 3);
     assert_eq!(ready_bits(&mut poll), 0);
     keyboard.write_all(b"de").unwrap();
     assert_eq!(await_events(&mut poll)[0].bits(), EPOLLIN);
