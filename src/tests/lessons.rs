@@ -8,10 +8,12 @@
 //! `cargo test` builds the examples first. `cargo test --test lessons` does not, and says so.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::os::{fd::OwnedFd, unix::net::UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime};
 use std::{env, thread};
 
@@ -132,6 +134,77 @@ fn one_file_builds_without_a_warning_and_runs_by_itself() {
     assert!(answered);
 }
 
+/// An example that runs until it is ended. Dropping it does that.
+struct Server(Child);
+
+impl Server {
+    fn start(example: &str, argument: &str) -> Server {
+        let mut command = Command::new(built(example).unwrap());
+        command.arg(argument).stdin(Stdio::null());
+        Server(command.stdout(Stdio::piped()).spawn().unwrap())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn the_delay_server_says_where_it_listens_and_logs_each_request() {
+    let mut server = Server::start("delayserver", "localhost:0");
+    let mut lines = BufReader::new(server.0.stdout.take().unwrap()).lines();
+    let (send, received) = mpsc::channel();
+    thread::spawn(move || lines.try_for_each(|line| send.send(line.unwrap())));
+    let line = || received.recv_timeout(LIMIT).expect("a line of its output");
+    let first = line();
+    let address = first.strip_prefix("listening on http://").unwrap();
+    assert!(line().starts_with("For each valid request: "));
+    let mut client = TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(LIMIT)).unwrap();
+    client.write_all(b"GET /1/hi HTTP/1.1\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with("\r\n\r\nhi"), "{answer}");
+    let from = client.local_addr().unwrap();
+    assert_eq!(line(), format!("#1 - 1ms: hi ({from})"));
+
+    let second = Command::new(built("delayserver").unwrap())
+        .arg(address)
+        .output()
+        .unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let errors = String::from_utf8(second.stderr).unwrap();
+    assert!(
+        errors.starts_with(&format!("error: cannot serve on {address}: ")),
+        "{errors}"
+    );
+    assert!(errors.contains("already running there"), "{errors}");
+}
+
+#[test]
+fn the_delay_server_explains_its_arguments() {
+    let program = built("delayserver").unwrap();
+    let output = |args: &[&str]| Command::new(&program).args(args).output().unwrap();
+    for argument in ["--help", "-h"] {
+        let output = output(&[argument]);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(output.stdout.starts_with(b"Usage: ") && output.stderr.is_empty());
+    }
+    for wrong in [&["8080"][..], &[":1"], &["a:x"], &["a:1", "b:2"]] {
+        let output = output(wrong);
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}");
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            errors.starts_with("error: expected one ADDRESS:PORT, got "),
+            "{errors}"
+        );
+        assert!(errors.contains("\nUsage: ") && output.stdout.is_empty());
+    }
+}
+
 #[test]
 fn expected_lines_match_as_documented() {
     for (pattern, line) in [
@@ -184,8 +257,8 @@ fn check(lesson: &str) -> Result<(), String> {
     Err(format!("{lesson} {wrong}\nIt has printed:\n{printed}"))
 }
 
-/// Runs an example to its end.
-fn run(example: &str, stdout: Stdio, stderr: Stdio) -> Result<ExitStatus, String> {
+/// Returns the program of an example.
+fn built(example: &str) -> Result<PathBuf, String> {
     // This test is target/PROFILE/deps/lessons-HASH.
     let this_test = env::current_exe().unwrap();
     let profile = this_test.ancestors().nth(2).unwrap();
@@ -195,6 +268,12 @@ fn run(example: &str, stdout: Stdio, stderr: Stdio) -> Result<ExitStatus, String
             "{program:?} is not up to date. First: cargo build --examples"
         ));
     }
+    Ok(program)
+}
+
+/// Runs an example to its end.
+fn run(example: &str, stdout: Stdio, stderr: Stdio) -> Result<ExitStatus, String> {
+    let program = built(example)?;
     let mut child = Command::new(&program);
     let child = child.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
     let mut child = child
@@ -211,7 +290,7 @@ fn run(example: &str, stdout: Stdio, stderr: Stdio) -> Result<ExitStatus, String
     Ok(child.wait().unwrap())
 }
 
-/// Checks each of them, three at a time, and fails with all that is wrong.
+/// Checks each of them, five at a time, and fails with all that is wrong.
 fn for_each(names: &[String], check: impl Fn(&str) -> Result<(), String> + Sync) {
     let check = &check;
     let mut failures = Vec::new();
