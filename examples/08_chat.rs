@@ -227,7 +227,8 @@ fn read_line(reader: &mut impl BufRead) -> io::Result<String> {
     let mut line = String::new();
     match reader.read_line(&mut line) {
         Err(error) if error.kind() == ErrorKind::WouldBlock => {
-            let text = "no line for 2 s: is client 1 gone, does the server block, is `ulimit -n` too low?";
+            let text =
+                "no line for 2 s: is client 1 gone, does the server block, is `ulimit -n` too low?";
             Err(io::Error::other(text))
         }
         result => result.map(|_| line),
