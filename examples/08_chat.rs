@@ -228,7 +228,7 @@ fn read_line(reader: &mut impl BufRead) -> io::Result<String> {
     match reader.read_line(&mut line) {
         Err(error) if error.kind() == ErrorKind::WouldBlock => {
             let text =
-                "no line for 2 s: is client 1 gone, does the server block, is `ulimit -n` too low?";
+                "no line for 2 s: client 1 is gone, the server blocks, or `ulimit -n` is low";
             Err(io::Error::other(text))
         }
         result => result.map(|_| line),

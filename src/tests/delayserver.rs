@@ -464,15 +464,27 @@ fn a_connection_that_is_reset_before_it_is_accepted_does_not_stop_accepting() {
 
 #[test]
 fn due_answers_make_nobody_wait_for_all_of_them() {
+    // On a busy machine, some are due before all requests are read. Then it tries a longer delay.
+    for delay in [200, 1000, 4000] {
+        if answered_before_an_honest_client(delay).is_some_and(|count| count <= 2 * 64) {
+            return;
+        }
+    }
+    panic!("all came before the honest one, or the machine is too busy");
+}
+
+/// Makes 150 answers due at once, and then a client asks for one without delay. Returns how many of
+/// the 150 come in the two turns that accept and read it; `None` if some have come before.
+fn answered_before_an_honest_client(delay: u64) -> Option<usize> {
     let (address, lines, permit) = gated_server();
-    let mut clients: Vec<TcpStream> = (0..150).map(|_| ask(address, "/400/a")).collect();
+    let path = format!("/{delay}/a");
+    let mut clients: Vec<TcpStream> = (0..150).map(|_| ask(address, &path)).collect();
     let mut logged = 0;
     while logged < clients.len() {
         permit.send(()).unwrap();
         logged += lines.recv_timeout(LONG).unwrap().lines().count();
     }
-    // All are due while the server is at the gate, unless the machine is so busy that some were before.
-    thread::sleep(Duration::from_millis(450));
+    thread::sleep(Duration::from_millis(delay)); // All are due, while the server is at the gate.
     let mut count_answered = || {
         let mut count = 0;
         for client in &mut clients {
@@ -481,14 +493,13 @@ fn due_answers_make_nobody_wait_for_all_of_them() {
         }
         count
     };
-    let before = count_answered();
-    let honest = ask(address, "/0/honest");
+    if count_answered() > 0 {
+        return None;
+    }
+    let _honest = ask(address, "/0/honest");
     permit.send(()).unwrap();
     assert!(lines.recv_timeout(LONG).unwrap().contains("honest"));
-    let in_two_turns = count_answered() - before;
-    // One turn accepts the honest client, the next one reads its request.
-    assert!(in_two_turns <= 2 * 64, "{in_two_turns}");
-    drop(honest);
+    Some(count_answered())
 }
 
 // A server in a process of its own, whose descriptors, memory and sleep can be seen from outside.

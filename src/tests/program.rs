@@ -421,11 +421,12 @@ fn another_failure_to_connect_is_reported_with_advice_to_check_the_server() {
 fn without_a_network_it_starts_no_server_and_says_how_to_switch_loopback_on() {
     const CLONE_NEWUSER_AND_NEWNET: i32 = 0x5000_0000;
     let mut command = program();
+    // SAFETY: the call takes no pointer.
     let unshare = || match unsafe { c::unshare(CLONE_NEWUSER_AND_NEWNET) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     };
-    // SAFETY: the closure makes one system call, which takes no pointer.
+    // SAFETY: the closure makes one system call.
     let output = match unsafe { command.pre_exec(unshare) }.output() {
         Ok(output) => output,
         Err(error) => return eprintln!("skipped: unshare: {error}"),
@@ -694,7 +695,9 @@ fn it_continues_after_being_stopped() {
             await_state(&stat, state);
         }
     }
-    streams.map(|stream| answer_request(stream, send_ok));
+    for stream in streams {
+        answer_request(stream, send_ok);
+    }
     let output = child.finish();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert_eq!(sorted_messages(&output), ["request-0", "request-1"]);
