@@ -453,16 +453,6 @@ fn new_connections_make_nobody_wait_for_all_of_them() {
 }
 
 #[test]
-fn a_connection_that_is_reset_before_it_is_accepted_does_not_stop_accepting() {
-    let (address, lines, permit) = gated_server();
-    reset(connect(address));
-    let _next = ask(address, "/0/next");
-    permit.send(()).unwrap();
-    let logged = lines.recv_timeout(LONG).unwrap();
-    assert!(logged.starts_with("#2 - 0ms: next "), "{logged}");
-}
-
-#[test]
 fn due_answers_make_nobody_wait_for_all_of_them() {
     // On a busy machine, some are due before all requests are read. Then it tries a longer delay.
     for delay in [200, 1000, 4000] {
