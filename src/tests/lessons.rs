@@ -9,11 +9,11 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::os::{fd::OwnedFd, unix::net::UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant, SystemTime};
 use std::{env, thread};
 
@@ -22,6 +22,9 @@ const TOOLS: [&str; 3] = ["edges", "herd", "peek"];
 
 /// A lesson takes 3 s at most. On a machine that is busy with something else it may take longer.
 const LIMIT: Duration = Duration::from_secs(20);
+
+/// The longest that a test waits for what a server has to say.
+const LONG: Duration = Duration::from_secs(5);
 
 #[test]
 fn every_lesson_prints_what_is_expected() {
@@ -135,41 +138,119 @@ fn one_file_builds_without_a_warning_and_runs_by_itself() {
 }
 
 /// An example that runs until it is ended. Dropping it does that.
-struct Server(Child);
+struct Server {
+    child: Child,
+    lines: Receiver<String>,
+}
 
 impl Server {
     fn start(example: &str, argument: &str) -> Server {
         let mut command = Command::new(built(example).unwrap());
         command.arg(argument).stdin(Stdio::null());
-        Server(command.stdout(Stdio::piped()).spawn().unwrap())
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (send, lines) = mpsc::channel();
+        thread::spawn(move || output.try_for_each(|line| send.send(line.unwrap())));
+        Server { child, lines }
+    }
+
+    /// Returns the next line of its output.
+    fn line(&self) -> String {
+        self.lines.recv_timeout(LONG).expect("a line of output")
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        self.0.wait().unwrap();
+        let _ = self.child.kill();
+        self.child.wait().unwrap();
     }
+}
+
+fn connect(address: &str) -> TcpStream {
+    let client = TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(LONG)).unwrap();
+    client
+}
+
+#[test]
+fn the_echo_server_and_the_chat_serve_at_an_address() {
+    let echo = Server::start("05_echo_server", "127.0.0.1:0");
+    let mut client = connect(echo.line().strip_prefix("listening on ").unwrap());
+    client.write_all(b"hello").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut text = String::new();
+    client.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "hello");
+
+    let chat = Server::start("08_chat", "127.0.0.1:0");
+    let address = chat.line();
+    let address = address.strip_prefix("listening on ").unwrap();
+    let mut lines = BufReader::new(connect(address)).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "* client 1 has joined");
+    let mut second = connect(address);
+    assert_eq!(lines.next().unwrap().unwrap(), "* client 2 has joined");
+    second.write_all(b"hello\n").unwrap();
+    assert_eq!(lines.next().unwrap().unwrap(), "hello");
+    second.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(lines.next().unwrap().unwrap(), "* client 2 has left");
+}
+
+/// An example that is ended if it takes too long.
+fn bounded(example: &str) -> Command {
+    let mut command = Command::new("timeout");
+    let limit = LIMIT.as_secs().to_string();
+    command.arg(limit).arg(built(example).unwrap());
+    command
+}
+
+#[test]
+fn the_lesson_about_standard_input_reads_a_pipe_and_a_file() {
+    let file = temporary_directory().join("12_stdin.input");
+    fs::write(&file, "one\ntwo").unwrap();
+    let mut command = bounded("12_stdin");
+    let from_file = command.arg("-").stdin(File::open(file).unwrap());
+    let from_file = String::from_utf8(from_file.output().unwrap().stdout).unwrap();
+    assert!(from_file.contains("read it directly"), "{from_file}");
+    assert!(from_file.ends_with(" s  \"two\"\n"), "{from_file}");
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"one\ntwo").unwrap();
+    let from_pipe = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+    assert!(from_pipe.contains(" s  \"one\"\n"), "{from_pipe}");
+    assert!(from_pipe.ends_with(" end, after \"two\"\n"), "{from_pipe}");
+}
+
+#[test]
+fn peek_shows_the_queue_of_another_process() {
+    let echo = Server::start("05_echo_server", "127.0.0.1:0");
+    let address = echo.line();
+    let listener = address.replace("listening on", "listener on");
+    let mut command = bounded("peek");
+    command.arg(echo.child.id().to_string());
+    let start = Instant::now();
+    let mut text = String::new();
+    while !text.contains(&listener) && start.elapsed() < LIMIT {
+        text = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    }
+    let row = text.lines().find(|line| line.contains(&listener));
+    let row = row.unwrap_or_else(|| panic!("{text}"));
+    assert!(row.contains("  IN | RDHUP | ET  "), "{row}");
 }
 
 #[test]
 fn the_delay_server_says_where_it_listens_and_logs_each_request() {
-    let mut server = Server::start("delayserver", "localhost:0");
-    let mut lines = BufReader::new(server.0.stdout.take().unwrap()).lines();
-    let (send, received) = mpsc::channel();
-    thread::spawn(move || lines.try_for_each(|line| send.send(line.unwrap())));
-    let line = || received.recv_timeout(LIMIT).expect("a line of its output");
-    let first = line();
+    let server = Server::start("delayserver", "localhost:0");
+    let first = server.line();
     let address = first.strip_prefix("listening on http://").unwrap();
-    assert!(line().starts_with("For each valid request: "));
-    let mut client = TcpStream::connect(address).unwrap();
-    client.set_read_timeout(Some(LIMIT)).unwrap();
+    assert!(server.line().starts_with("For each valid request: "));
+    let mut client = connect(address);
     client.write_all(b"GET /1/hi HTTP/1.1\r\n\r\n").unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).unwrap();
     assert!(answer.ends_with("\r\n\r\nhi"), "{answer}");
     let from = client.local_addr().unwrap();
-    assert_eq!(line(), format!("#1 - 1ms: hi ({from})"));
+    assert_eq!(server.line(), format!("#1 - 1ms: hi ({from})"));
 
     let second = Command::new(built("delayserver").unwrap())
         .arg(address)
