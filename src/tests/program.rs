@@ -215,13 +215,14 @@ fn each_answer_is_one_line_with_time_event_and_message() {
 
 /// The first connection takes a second: with a backlog of 0, one that is not accepted is enough to
 /// keep the next waiting until its client tries again.
-fn chart_of_a_slow_connection_and_a_short_request(pause: Duration) -> Output {
+fn chart_of_a_slow_connection_and_a_short_request(pause: Duration) -> Vec<String> {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     // SAFETY: the call takes no pointer.
     assert_eq!(unsafe { c::listen(listener.as_raw_fd(), 0) }, 0);
     let address = listener.local_addr().unwrap();
     let before = TcpStream::connect(address).unwrap();
-    let child = spawn(address, &["0", "0"]);
+    let mut child = spawn(address, &["0", "0"]);
+    let lines = child.lines();
     await_state(format!("/proc/{}/stat", child.0.id()), 'S');
     // From now on, the queue has room: for the first connection when it is tried again, and the second.
     // SAFETY: no pointer.
@@ -229,47 +230,45 @@ fn chart_of_a_slow_connection_and_a_short_request(pause: Duration) -> Output {
     drop((accept(&listener), before));
     let first = accept(&listener);
     answer_request(accept(&listener), send_ok);
+    await_line(&lines, "  request-1");
     thread::sleep(pause);
     answer_request(first, send_ok);
-    let output = child.finish();
-    let chart = stdout(&output).lines().filter(|line| line.contains('|'));
-    let widths: Vec<usize> = chart
-        .filter(|line| !line.contains("Event"))
-        .map(str::len)
-        .collect();
+    child.finish();
+    let lines = lines.iter().filter(|line| line.contains('|'));
+    let chart: Vec<String> = lines.filter(|line| !line.contains("Event")).collect();
+    let widths: Vec<usize> = chart.iter().map(String::len).collect();
     assert_eq!(
         widths,
         [71, 80, 80],
-        "a header without a time at its end, two bars"
+        "a header without a time at its end, two bars: {chart:#?}"
     );
-    output
+    chart
 }
 
 /// Returns the bar of a request, and its time in seconds.
-fn row<'output>(output: &'output Output, label: &str) -> (&'output str, f64) {
-    let mut lines = stdout(output).lines();
-    let line = lines.find(|line| line.starts_with(label)).unwrap();
-    let (bar, time) = line.split_once('|').unwrap().1.split_once('|').unwrap();
+fn bar_and_time(row: &str) -> (&str, f64) {
+    let (_label, row) = row.split_once('|').unwrap();
+    let (bar, time) = row.split_once('|').unwrap();
     let time = time.strip_suffix(" s").unwrap();
     (bar, time.trim().parse().unwrap())
 }
 
 #[test]
 fn the_chart_has_a_bar_for_each_request_from_its_beginning_to_its_end() {
-    let output = chart_of_a_slow_connection_and_a_short_request(Duration::from_millis(300));
-    let (long, end) = row(&output, "request-0 0 ms |");
-    assert!(long.starts_with('=') && long.ends_with('='), "{output:?}");
-    let (short, earlier_end) = row(&output, "request-1 0 ms |");
-    assert!(short.starts_with(' ') && short.ends_with(' '), "{output:?}");
-    assert!(short.contains('='), "{output:?}");
-    assert!(end - earlier_end > 0.299, "{output:?}");
+    let chart = chart_of_a_slow_connection_and_a_short_request(Duration::from_millis(300));
+    let (long, end) = bar_and_time(&chart[1]);
+    assert!(long.starts_with('=') && long.ends_with('='), "{chart:#?}");
+    let (short, earlier_end) = bar_and_time(&chart[2]);
+    assert!(short.starts_with(' ') && short.ends_with(' '), "{chart:#?}");
+    assert!(short.contains('='), "{chart:#?}");
+    assert!(end - earlier_end > 0.298, "{chart:#?}"); // Both are rounded.
 }
 
 #[test]
 fn a_request_at_the_very_end_has_its_bar_in_the_last_column() {
-    let output = chart_of_a_slow_connection_and_a_short_request(Duration::ZERO);
-    let (last, _) = row(&output, "request-1 0 ms |");
-    assert!(last.contains('='), "{output:?}");
+    let chart = chart_of_a_slow_connection_and_a_short_request(Duration::ZERO);
+    let (last, _) = bar_and_time(&chart[2]);
+    assert!(last.contains('='), "{chart:#?}");
 }
 
 /// Something on this machine has the book's port already. The program would talk to that.
