@@ -117,9 +117,7 @@ impl Report {
             .map(|(token, request)| format!("request-{token} {} ms", request.delay.as_millis()))
             .collect();
         let label_width = labels.iter().map(String::len).max().unwrap_or(0);
-        let width = WIDTH
-            .saturating_sub(label_width + " ||  5.002 s".len())
-            .max(10);
+        let width = WIDTH - label_width - " ||  5.002 s".len();
         let scale = width as f64 / total.as_secs_f64();
         let column = |time: Duration| (time.as_secs_f64() * scale).round() as usize;
 

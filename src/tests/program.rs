@@ -271,6 +271,17 @@ fn a_request_at_the_very_end_has_its_bar_in_the_last_column() {
     assert!(last.contains('='), "{chart:#?}");
 }
 
+#[test]
+fn the_chart_has_room_for_the_longest_delay() {
+    let longest = u64::MAX.to_string();
+    let output = run(server(send_ok), &[longest.as_str(); 20]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let label = format!("request-19 {longest} ms |");
+    let mut lines = stdout(&output).lines();
+    let row = lines.find(|line| line.starts_with(&label)).unwrap();
+    assert_eq!(row.len(), 80);
+}
+
 /// Something on this machine has the book's port already. The program would talk to that.
 fn port_8080_is_taken() -> bool {
     let is_taken = TcpStream::connect("localhost:8080").is_ok();
