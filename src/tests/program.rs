@@ -674,6 +674,7 @@ fn an_answer_is_right_if_it_is_200_and_begins_with_the_message() {
         ("HTTP/1.1 200 OK\r\n\r\nreq", "req"),
         ("HTTP/1.0 200", ""),
         ("HTTP/1.1 404 No\r\n\r\nrequest-1", "HTTP/1.1 404 No"),
+        ("HTTP/1.1 201 Yes\r\n\r\nrequest-1", "HTTP/1.1 201 Yes"),
         ("HTTP/banana 200\r\n\r\nrequest-1", "HTTP/banana 200"),
         ("SSH-2.0-\x1b[31m\r\n", "SSH-2.0-\\u{1b}[31m"),
         (&"long".repeat(20), &"long".repeat(20)[..50]),
