@@ -380,9 +380,9 @@ unsafe extern "C" {
 
 // Answers:
 // 1. With 20, each takes a few milliseconds, and which is fastest differs from run to run: without a
-//    delay, a queue has little to save, as the takeaway says. With 1,000, threads still cost their memory and CPU time, and
-//    the busy loop makes far fewer calls, as it soon finds an answer.
-// 2. A level-triggered end is reported by every poll, so requests are counted twice, and the step
-//    stops before it has all answers.
+//    delay, a queue has little to save, as the takeaway says. The busy loop soon finds an answer, so
+//    it makes far fewer calls. With 1,000, threads still cost their memory and CPU time.
+// 2. A level-triggered end is reported by every poll. So requests can be counted twice, and then the
+//    step stops before it has all answers: nearly always with 1,000, often with 20.
 // 3. The step hangs, until a signal ends it after 5 s: the end of the answer has arrived together with
 //    its bytes, so there is no further change, and no further event.

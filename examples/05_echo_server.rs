@@ -254,5 +254,6 @@ fn say(line: impl Display) {
 
 // Answers:
 // 1. While a client does not read, each poll reports that it has sent more, and the server can do
-//    nothing about it: tens of thousands of polls in 0.1 s. An idle client would be reported as writable.
+//    nothing about it: tens of thousands of polls in 0.1 s. An idle client would be reported as
+//    writable.
 // 2. Nearly all of the 64 MiB. At end of file the client is removed, and what is pending is lost.

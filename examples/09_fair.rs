@@ -196,6 +196,6 @@ fn say(line: impl Display) {
 // Answers:
 // 1. With 1, a message waits for one read of the flood at most, but each read costs a poll. With
 //    10,000, the quiet source starves again.
-// 2. The flood is read 16 times (seldom 32) and then no more: its buffer is full, so nothing can arrive, and
-//    there is no new edge.
+// 2. The flood is read 16 times (seldom 32) and then no more: its buffer is full, so nothing can
+//    arrive, and there is no new edge.
 // 3. The kernel: level-triggered, each poll reports what is not drained.
