@@ -86,6 +86,11 @@ fn programs_and_reports() -> Vec<(String, String)> {
         "write s1_peer 1",
         "write e1_dup 1",
         "poll q1 8",
+        // Only the half-close makes it readable again.
+        "read s1_dup 1",
+        "poll q1 8",
+        "shutdown s1_peer",
+        "poll q1 8",
     ] {
         visitor.act(line).unwrap();
     }
