@@ -70,7 +70,7 @@ impl Action {
                 queue.into(),
                 number("room for events", capacity, 1, MOST_EVENTS)?,
             ),
-            _ => return Err("This is not an action of the bench.".into()),
+            _ => return Err("The bench has no such action. Use its buttons.".into()),
         })
     }
 

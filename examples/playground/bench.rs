@@ -163,7 +163,7 @@ impl Bench {
 
     fn create_queue(&mut self, step: &mut Step) -> Result<(), String> {
         if self.queues.len() == QUEUES {
-            return Err(format!("A bench has room for {QUEUES} queues."));
+            return Err(format!("A bench has room for {QUEUES} queues. Use these."));
         }
         let poll = Poll::new().map_err(no_descriptor)?;
         step.calls = vec![format!(
@@ -266,9 +266,10 @@ impl Bench {
                         "{unread} bytes are unread there, and {UNREAD} may be. Read some first."
                     ));
                 }
-                let model = match stream.cannot_write {
-                    true => Err(ErrorKind::BrokenPipe),
-                    false => Ok(count),
+                let model = if stream.cannot_write {
+                    Err(ErrorKind::BrokenPipe)
+                } else {
+                    Ok(count)
                 };
                 (vec![b'x'; count], model)
             }
@@ -347,7 +348,9 @@ impl Bench {
     fn shutdown(&mut self, source: usize, step: &mut Step) -> Result<(), String> {
         let Source { name, real, file } = &self.sources[source];
         if !matches!(self.model.files[*file].kind, Kind::Stream(_)) {
-            return Err(format!("{name} is no stream, so it has no sending side."));
+            return Err(format!(
+                "{name} is no stream, so it has no sending side. Choose a stream."
+            ));
         }
         let (fd, file) = (real.as_raw_fd(), *file);
         // SAFETY: the call takes no pointer.
@@ -366,7 +369,7 @@ impl Bench {
         let poll = &mut self.queues[number];
         let mut events = Events::with_capacity(capacity);
         let polled = poll.poll(&mut events, Some(Duration::ZERO));
-        polled.map_err(|error| format!("The poll failed: {error}."))?;
+        polled.map_err(|error| format!("The poll failed: {error}. Start a new bench."))?;
         let kernel: Report = events
             .iter()
             .map(|event| (event.token(), event.bits()))
@@ -474,9 +477,10 @@ impl Bench {
         let mut listed = interest_list
             .iter()
             .filter(|row| ready_list.contains(&row.key));
-        match listed.any(|row| self.ready(row.key.file) & row.interest != 0) {
-            true => EPOLLIN,
-            false => 0,
+        if listed.any(|row| self.ready(row.key.file) & row.interest != 0) {
+            EPOLLIN
+        } else {
+            0
         }
     }
 
@@ -515,17 +519,15 @@ impl Bench {
     /// The position of a descriptor that is not a queue.
     fn source(&self, name: &str) -> Result<usize, String> {
         if self.queue(name).is_ok() {
-            return Err(format!(
-                "{name} is a queue: it can be registered and polled, but nothing else."
-            ));
+            return Err(format!("{name} is a queue. Register it or poll it."));
         }
         let found = self.sources.iter().position(|source| source.name == name);
-        found.ok_or_else(|| "No open descriptor has this name.".into())
+        found.ok_or_else(|| "No open descriptor has this name. Choose another source.".into())
     }
 
     fn queue(&self, name: &str) -> Result<usize, String> {
         let found = (0..self.queues.len()).find(|number| queue_name(*number) == name);
-        found.ok_or_else(|| "No queue has this name.".into())
+        found.ok_or_else(|| "No queue has this name. Choose q1.".into())
     }
 
     /// The descriptor of a source or a queue, and its file in the model.
@@ -553,7 +555,7 @@ fn kind_of<T: Copy>(result: &io::Result<T>) -> Result<T, ErrorKind> {
 }
 
 fn no_descriptor(error: io::Error) -> String {
-    format!("The server cannot open another file now: {error}.")
+    format!("The server cannot open another file now: {error}. Close a source or another tab.")
 }
 
 /// `s1` for `s1_dup`.

@@ -19,7 +19,7 @@ pub struct Request {
 pub struct Answer {
     status: &'static str,
     /// More header fields.
-    fields: &'static str,
+    fields: String,
     body: String,
 }
 
@@ -27,20 +27,16 @@ impl Request {
     /// Takes a request from what has arrived. `None`: it is not complete yet.
     pub fn parse(input: &[u8]) -> Result<Option<Request>, Answer> {
         let Some(end) = input.windows(4).position(|window| window == b"\r\n\r\n") else {
-            return match input.len() > HEAD {
-                true => Err(refuse(
-                    "431 Request Header Fields Too Large",
-                    "The request is too long.",
-                )),
-                false => Ok(None),
-            };
+            if input.len() > HEAD {
+                let text = "The request is too long. Delete the cookies of this address.";
+                return Err(refuse("431 Request Header Fields Too Large", text));
+            }
+            return Ok(None);
         };
         let (head, body) = (&input[..end], &input[end + 4..]);
         let bad = || {
-            refuse(
-                "400 Bad Request",
-                "This is not a request that a browser sends.",
-            )
+            let text = "No browser sends such a request. Open the page in a browser.";
+            refuse("400 Bad Request", text)
         };
         let mut lines = std::str::from_utf8(head).map_err(|_| bad())?.split("\r\n");
         let first: Vec<&str> = lines.next().unwrap_or_default().split(' ').collect();
@@ -64,10 +60,8 @@ impl Request {
                 "sec-fetch-site" => &mut request.site,
                 "content-length" => &mut length,
                 "transfer-encoding" => {
-                    return Err(refuse(
-                        "411 Length Required",
-                        "The body needs a Content-Length.",
-                    ));
+                    let text = "Send the body in one piece, with a Content-Length.";
+                    return Err(refuse("411 Length Required", text));
                 }
                 _ => continue,
             };
@@ -83,10 +77,8 @@ impl Request {
             None => 0,
         };
         if length > BODY {
-            return Err(refuse(
-                "413 Content Too Large",
-                "No action is as long as this.",
-            ));
+            let text = "No action is as long as this. Send a shorter one.";
+            return Err(refuse("413 Content Too Large", text));
         }
         if body.len() < length {
             return Ok(None);
@@ -107,9 +99,13 @@ impl Request {
         if server.ip().is_loopback() {
             hosts.push(format!("localhost:{}", server.port()));
         }
-        let Some(host) = self.host.as_ref().filter(|host| hosts.contains(host)) else {
+        let Some(host) = &self.host else {
             return false;
         };
+        // A browser leaves out the port 80, here and in `Origin`.
+        if !hosts.contains(host) && !hosts.contains(&format!("{host}:80")) {
+            return false;
+        }
         let own = format!("http://{host}");
         let is_own_page = self.origin.as_ref().is_none_or(|origin| *origin == own)
             && self.site.as_ref().is_none_or(|site| site == "same-origin");
@@ -119,10 +115,10 @@ impl Request {
 }
 
 impl Answer {
-    pub fn new(status: &'static str, fields: &'static str, body: String) -> Answer {
+    pub fn new(status: &'static str, fields: &str, body: String) -> Answer {
         Answer {
             status,
-            fields,
+            fields: fields.into(),
             body,
         }
     }
@@ -142,9 +138,16 @@ impl Answer {
     }
 }
 
-/// Answers with a sentence.
+/// Answers with a sentence that says what to do.
 pub fn refuse(status: &'static str, sentence: &str) -> Answer {
     Answer::new(status, TEXT, format!("{sentence}\n"))
+}
+
+/// The path exists, but not for the method of the request.
+pub fn refuse_method(allowed: &str) -> Answer {
+    let fields = format!("{TEXT}Allow: {allowed}\r\n");
+    let sentence = format!("This path can only be used with {allowed}.\n");
+    Answer::new("405 Method Not Allowed", &fields, sentence)
 }
 
 pub const TEXT: &str = "Content-Type: text/plain; charset=utf-8\r\n";

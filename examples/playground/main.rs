@@ -45,7 +45,7 @@ fn main() -> ExitCode {
             let _ = io::stdout().write_all(USAGE.as_bytes());
             return ExitCode::SUCCESS;
         }
-        [address] if is_address(address) => address,
+        [address] if address.contains(':') => address,
         _ => {
             eprintln!("playground: expected at most one argument, ADDRESS:PORT. See --help.");
             return ExitCode::from(2);
@@ -67,11 +67,4 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn is_address(text: &str) -> bool {
-    let port = text
-        .rsplit_once(':')
-        .map(|(host, port)| (host.is_empty(), port.parse::<u16>()));
-    matches!(port, Some((false, Ok(_))))
 }

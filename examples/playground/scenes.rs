@@ -36,18 +36,17 @@ pub const SCENES: [Scene; 6] = [
                 ],
                 question: "Both streams have a byte to read. What does the next poll report?",
                 poll: "poll q1 8",
-                answer: "Both. Each byte put its registration on the ready list. Now look at the \
-                         list after the poll: the level-triggered registration is back on it, the \
-                         edge-triggered one is not.",
+                answer: "Both. Each byte put its registration on the ready list, and the poll \
+                         reported what it found there.",
                 tokens: &[1, 2],
             },
             Round {
                 script: &[],
                 question: "Nobody has read the bytes. What does the next poll report?",
                 poll: "poll q1 8",
-                answer: "Only token 1. A level-triggered source is reported for as long as it is \
-                         ready. An edge-triggered source is reported after a change, and nothing \
-                         has changed.",
+                answer: "Only token 1. Its registration is level-triggered: after the report it \
+                         went back on the ready list, and it is reported for as long as s1 is \
+                         ready. The edge-triggered one waits for a change.",
                 tokens: &[1],
             },
             Round {
@@ -105,8 +104,8 @@ pub const SCENES: [Scene; 6] = [
                 script: &["stream", "register q1 s1 1 IN|ONESHOT", "write s1_peer 1"],
                 question: "One byte has arrived. What does the next poll report?",
                 poll: "poll q1 8",
-                answer: "Token 1. Look at the interest list: the kernel has cleared all bits but \
-                         the mode. The registration is still there, but it is disabled.",
+                answer: "Token 1. Look at the interest list: the registration is still there, but \
+                         the kernel has cleared all its bits but the mode.",
                 tokens: &[1],
             },
             Round {
@@ -227,15 +226,16 @@ pub const SCENES: [Scene; 6] = [
                 question: "Bytes have arrived at s3, then s1, then s2. Which one does the poll \
                            report?",
                 poll: "poll q1 1",
-                answer: "Token 3. The ready list is in the order of the wakeups. After its report, \
-                         token 3 goes to the tail, because it is level-triggered.",
+                answer: "Token 3. The ready list is in the order of the wakeups, and the poll takes \
+                         its head.",
                 tokens: &[3],
             },
             Round {
                 script: &["write s3_peer 1"],
                 question: "One more byte arrives at s3. Which one does the next poll report?",
                 poll: "poll q1 1",
-                answer: "Token 1. What did not fit is at the head of the list. Token 3 is on the \
+                answer: "Token 1. What did not fit is at the head of the list. After its report, \
+                         token 3 went to the tail, because it is level-triggered. It is on the \
                          list already, so the new byte does not move it.",
                 tokens: &[1],
             },

@@ -10,7 +10,7 @@
 //! A bench belongs to the connection that receives its events, and ends with it: a visitor who
 //! leaves the page leaves nothing behind. Any other connection carries one request.
 
-use super::http::{self, Answer, Request, refuse};
+use super::http::{self, Answer, Request, refuse, refuse_method};
 use super::take_away::program;
 use super::visitor::{Visitor, hello};
 use epollet::{Events, Interest, Poll, Token};
@@ -117,30 +117,32 @@ impl Server {
     /// Ends what is overdue.
     fn expire(&mut self, now: Instant) {
         let due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
-        for client in &mut self.clients {
-            client.take_if(|client| due(client.deadline));
+        for token in 0..self.clients.len() {
+            match &mut self.clients[token] {
+                Some(client) if !due(client.deadline) => {}
+                // A browser also opens connections that it does not use: they get no answer.
+                Some(client)
+                    if matches!(client.state, State::Receive) && !client.input.is_empty() =>
+                {
+                    let text = "The request did not arrive in time. Send all of it again.";
+                    client.send(&refuse("408 Request Timeout", text));
+                    self.serve(token);
+                }
+                slot => *slot = None,
+            }
         }
         if due(self.paused) {
             self.pause(None);
         }
     }
 
+    /// Accepts one client. While more wait, the next poll reports the listener again.
     fn accept(&mut self) {
-        // At most 64, so that the clients get their turn.
-        for count in 0..64 {
-            match self
-                .listener
-                .accept()
-                .and_then(|(stream, _)| self.admit(stream))
-            {
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
-                // Without a free descriptor, accept fails even if no connection waits. The next poll
-                // shows whether one does.
-                Err(_) if count > 0 => return,
-                Err(_) => return self.pause(Some(Instant::now() + PAUSE)),
-            }
+        let accepted = self.listener.accept();
+        match accepted.and_then(|(stream, _)| self.admit(stream)) {
+            Err(error) if is_temporary(&error) || error.kind() == ErrorKind::ConnectionAborted => {}
+            Err(_) => self.pause(Some(Instant::now() + PAUSE)),
+            Ok(()) => {}
         }
     }
 
@@ -226,8 +228,7 @@ impl Server {
             .local_addr()
             .is_ok_and(|server| request.is_own(server))
         {
-            let text =
-                "This server answers only its own page. Open the address that it has printed.";
+            let text = "Only the page of this server can use it. Open the address that it printed.";
             return Some(refuse("403 Forbidden", text));
         }
         let parts: Vec<&str> = request.path.split('/').collect();
@@ -251,22 +252,19 @@ impl Server {
                 },
                 None => no_bench(),
             },
-            (_, ["", "" | "events"]) => {
-                Answer::new("405 Method Not Allowed", "Allow: GET\r\n", String::new())
-            }
-            (_, ["", "bench", _]) => Answer::new(
-                "405 Method Not Allowed",
-                "Allow: GET, POST\r\n",
-                String::new(),
+            (_, ["", "" | "events"]) => refuse_method("GET"),
+            (_, ["", "bench", _]) => refuse_method("GET, POST"),
+            _ => refuse(
+                "404 Not Found",
+                "Nothing is here. The page is at /: open it.",
             ),
-            _ => refuse("404 Not Found", "There is nothing here. The page is at /."),
         })
     }
 
     fn visit(&mut self, token: Token) -> Option<Answer> {
         let is_visitor = |client: &&Client| matches!(client.state, State::Visit(..));
         if self.clients.iter().flatten().filter(is_visitor).count() == VISITORS {
-            let text = "All benches are taken. Close another tab with the playground.";
+            let text = "All benches are taken. Close another tab, and load this one again.";
             return Some(refuse("503 Service Unavailable", text));
         }
         let visitor = match Visitor::new() {
@@ -330,6 +328,10 @@ impl Client {
         match self.read() {
             Ok(bytes) => self.input.extend(bytes),
             Err(error) if is_temporary(&error) => return Next::Wait,
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof && !self.input.is_empty() => {
+                let text = "The request ends too early. Send all of it.";
+                return Next::Ask(Err(refuse("400 Bad Request", text)));
+            }
             Err(_) => return Next::End,
         }
         match Request::parse(&self.input) {

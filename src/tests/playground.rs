@@ -14,6 +14,8 @@ mod action;
 mod bench;
 #[path = "playground_random.rs"]
 mod random;
+#[path = "playground_http.rs"]
+mod requests;
 #[path = "../../examples/playground/scenes.rs"]
 mod scenes;
 #[path = "../../examples/playground/strace.rs"]
@@ -21,9 +23,9 @@ mod strace;
 #[path = "../../examples/playground/visitor.rs"]
 mod visitor;
 
-use super::model::model;
+use super::model::model::{self, Kernel};
 use action::Action;
-use epollet::ffi;
+use model::files::{Kind, Stream};
 use random::{Random, begin};
 use scenes::SCENES;
 use std::env;
@@ -87,21 +89,127 @@ fn kernel_and_model_agree_after_ten_thousand_random_actions() {
 
 #[test]
 fn a_difference_between_kernel_and_model_is_shown_and_ends_the_bench() {
+    // What is changed in the model, the next action, and what differs then.
+    type Change = fn(&mut Kernel);
+    let changes: [(Change, &str, &str); 7] = [
+        (
+            |model| model.queues[0].interest_list[0].token = 2,
+            "eventfd",
+            "the interest list",
+        ),
+        (
+            |model| peer(model, |peer| peer.unread = 2),
+            "eventfd",
+            "what is unread",
+        ),
+        (
+            |model| model.queues[0].ready_list.clear(),
+            "poll q1 8",
+            "the report",
+        ),
+        (
+            |model| model.queues[0].interest_list.clear(),
+            "register q1 s1 1 IN",
+            "the result",
+        ),
+        (
+            |model| model.queues[0].interest_list.clear(),
+            "deregister q1 s1",
+            "the result",
+        ),
+        (
+            |model| peer(model, |peer| peer.cannot_write = true),
+            "write s1 1",
+            "the result",
+        ),
+        (
+            |model| peer(model, |peer| peer.unread = 2),
+            "read s1 2",
+            "the result",
+        ),
+    ];
+    for (change, line, what) in changes {
+        let mut visitor = Visitor::new().unwrap();
+        for line in ["stream", "register q1 s1 1 IN", "write s1_peer 1"] {
+            visitor.act(line).unwrap();
+        }
+        assert!(visitor.state().contains("\"difference\":null"));
+        change(&mut visitor.bench.model);
+        let states = visitor.act(line).unwrap();
+        let text = format!("\"difference\":\"{what}: the kernel has ");
+        assert!(states[0].contains(&text), "{line}: {}", states[0]);
+        assert!(visitor.act("poll q1 1").unwrap_err().contains("differ"));
+        visitor.act("new").unwrap();
+        visitor.act("poll q1 1").unwrap();
+    }
+}
+
+/// Changes s1 in the model of a bench that began with it.
+fn peer(model: &mut Kernel, change: fn(&mut Stream)) {
+    let s1 = model
+        .files
+        .iter_mut()
+        .find_map(|file| match &mut file.kind {
+            Kind::Stream(stream) => Some(stream),
+            _ => None,
+        });
+    change(s1.unwrap());
+}
+
+#[test]
+fn a_bench_has_bounds_and_stays_as_it_was_beyond_them() {
     let mut visitor = Visitor::new().unwrap();
-    visitor.act("stream").unwrap();
-    visitor.act("register q1 s1 1 IN").unwrap();
-    let key = visitor.bench.model.queues[0].interest_list[0].key;
-    visitor
-        .bench
-        .model
-        .reregister(key, 2, ffi::EPOLLIN)
-        .unwrap();
-    let states = visitor.act("write s1_peer 1").unwrap();
-    let text = "the interest list: the kernel has";
-    assert!(states[0].contains(text), "{}", states[0]);
-    assert!(visitor.act("poll q1 1").unwrap_err().contains("differ"));
-    visitor.act("new").unwrap();
-    visitor.act("poll q1 1").unwrap();
+    let mut act = |line: &str, is_taken: bool| {
+        let before = visitor.state();
+        let result = visitor.act(line);
+        assert_eq!(result.is_ok(), is_taken, "{line}: {result:?}");
+        if !is_taken {
+            assert_eq!(visitor.state(), before, "after the refused {line}");
+        }
+        visitor.bench.steps.len()
+    };
+    for _ in 0..5 {
+        act("stream", true);
+    }
+    act("eventfd", true);
+    act("stream", false);
+    act("duplicate s1", true);
+    for line in ["stream", "eventfd", "duplicate s1"] {
+        act(line, false);
+    }
+    act("close s1_dup", true);
+    act("eventfd", true);
+    act("queue", true);
+    act("queue", false);
+    act("write s1 16", true);
+    act("write s1 1", false);
+    act("write s1_peer 17", false);
+    act("read s1_peer 1", true);
+    act("write s1 2", false);
+    act("write s1 1", true);
+    for (line, is_taken) in [
+        ("register q1 s1 9999 IN", true),
+        ("register q1 s2 10000 IN", false),
+        ("poll q1 16", true),
+        ("poll q1 17", false),
+        ("poll q1 0", false),
+        ("read s1_peer 64", true),
+        ("read s1_peer 65", false),
+        ("shutdown e1", false),
+    ] {
+        act(line, is_taken);
+    }
+    while act("poll q1 1", true) < 200 {}
+    act("poll q1 1", false);
+    act("next", false);
+    assert_eq!(act("new", true), 1);
+}
+
+#[test]
+fn bytes_are_written_as_strace_does() {
+    let bytes = b"\0\x01\x07\x08\t\n\x0b\x0c\r\x1b !\"09Aa\\~\x7f\xff";
+    let text = r#""\0\1\7\10\t\n\v\f\r\33 !\"09Aa\\~\177\377""#;
+    assert_eq!(strace::quoted(bytes), text);
 }
 
 /// Whatever the visitor does after an answer.
@@ -203,6 +311,28 @@ fn who_changes_the_bench_before_the_poll_is_told_that_the_answer_is_for_another_
     let states = visitor.act("next").unwrap();
     let last = states.last().unwrap();
     assert!(last.contains("\"round\":1,") && last.contains("\"changed\":false,\"prepared\":true"));
+}
+
+#[test]
+fn only_the_poll_that_was_asked_for_answers() {
+    let mut visitor = Visitor::new().unwrap();
+    visitor.act("scene 0").unwrap();
+    visitor.act("next").unwrap_err();
+    let states = visitor.act("poll q1 1").unwrap();
+    let unanswered = "\"answered\":false,\"changed\":true,\"prepared\":false,\"answer\":null";
+    assert!(states[0].contains(unanswered), "{}", states[0]);
+    visitor.act("next").unwrap_err();
+    let states = visitor.act("poll q1 8").unwrap();
+    assert!(states[0].contains("\"answered\":true"), "{}", states[0]);
+    // The suggestion for the end is for the bench as it was prepared.
+    visitor.act("next").unwrap();
+    visitor.act("poll q1 8").unwrap();
+    visitor.act("next").unwrap();
+    visitor.act("read s1 64").unwrap();
+    let states = visitor.act("poll q1 8").unwrap();
+    let end = "\"answered\":true,\"changed\":true,\"prepared\":false";
+    assert!(states[0].contains(end), "{}", states[0]);
+    assert!(states[0].contains("\"then\":null"), "{}", states[0]);
 }
 
 fn number(variable: &str) -> Option<u64> {

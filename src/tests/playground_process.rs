@@ -86,6 +86,11 @@ fn programs_and_reports() -> Vec<(String, String)> {
         "write s1_peer 1",
         "write e1_dup 1",
         "poll q1 8",
+        // Only the half-close makes it readable again.
+        "read s1_dup 1",
+        "poll q1 8",
+        "shutdown s1_peer",
+        "poll q1 8",
     ] {
         visitor.act(line).unwrap();
     }
@@ -114,7 +119,12 @@ fn programs_and_reports() -> Vec<(String, String)> {
                 let events: Vec<String> = events.collect();
                 reports += &format!("[{}]\n", events.join(", "));
             }
-            (take_away::program(steps), reports)
+            let program = take_away::program(steps);
+            // A call that failed has to fail again.
+            let failed = steps.iter().filter(|step| step.calls[0].contains(" = -1 "));
+            let expected = program.matches(".is_err());").count();
+            assert_eq!(failed.count(), expected, "{program}");
+            (program, reports)
         })
         .collect()
 }
@@ -195,9 +205,9 @@ fn each_visitor_has_a_bench_that_ends_with_the_page() {
         ("read s9 1", "No open descriptor has this name."),
         ("read q1 1", "q1 is a queue"),
         ("poll s1 1", "No queue has this name."),
-        ("reboot", "This is not an action of the bench."),
-        ("", "This is not an action of the bench."),
-        ("scene 6", "There is no such scene."),
+        ("reboot", "The bench has no such action."),
+        ("", "The bench has no such action."),
+        ("scene 6", "No scene has this number."),
     ] {
         let answer = server.post(&one.id, line);
         assert!(answer.starts_with("HTTP/1.1 422 "), "{line}: {answer}");
@@ -252,10 +262,17 @@ fn hostile_clients_do_not_keep_a_visitor_out() {
         server.descriptors() <= before.0 + 10
     });
 
-    // They are more than the server keeps, and it waits 10 s for a request.
+    // They are more than the server keeps, and it waits 10 s for a request. The oldest make room.
     let silent: Vec<TcpStream> = (0..500).map(|_| server.connect()).collect();
     let start = Instant::now();
+    let mut slow = server.connect();
+    slow.write_all(b"GET / HTTP/1.1\r\n").unwrap();
     assert!(server.ask(&server.get("/")).starts_with("HTTP/1.1 200 "));
+    let host = format!("Host: {}\r\n\r\n", server.address);
+    slow.write_all(host.as_bytes()).unwrap();
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     assert!(
         start.elapsed() < Duration::from_secs(5),
         "{:?}",
@@ -278,6 +295,7 @@ fn hostile_clients_do_not_keep_a_visitor_out() {
         assert!(visitors.len() <= 100);
     };
     assert!(refusal.starts_with("HTTP/1.1 503 "), "{refusal}");
+    assert_eq!(visitors.len() + 1, 32, "benches");
 
     server.post(&guest.id, "new");
     let mut refused = String::new();
@@ -306,6 +324,146 @@ fn hostile_clients_do_not_keep_a_visitor_out() {
     );
 }
 
+#[test]
+fn every_refusal_says_what_to_do() {
+    let server = Process::start();
+    let own = |first: &str, more: &str| {
+        let address = &server.address;
+        format!("{first} HTTP/1.1\r\nHost: {address}\r\n{more}\r\n")
+    };
+    let half = server.exchange(b"GET / HTTP/1.1\r\n");
+    assert!(half.starts_with("HTTP/1.1 400 "), "{half}");
+    assert!(half.ends_with("Send all of it.\n"), "{half}");
+    let mut visit = server.visit();
+    let bench = format!("/bench/{}", visit.id);
+    for (request, status) in [
+        ("hello\r\n\r\n".into(), "400 Bad Request"),
+        ("GET / HTTP/1.1\r\n\r\n".into(), "403 Forbidden"),
+        (own("GET /nothing", ""), "404 Not Found"),
+        (own("GET /bench/0", ""), "404 Not Found"),
+        (own("POST /bench/0", ""), "404 Not Found"),
+        (own("POST /", ""), "405 Method Not Allowed"),
+        (own("HEAD /events", ""), "405 Method Not Allowed"),
+        (
+            own(&format!("DELETE {bench}"), ""),
+            "405 Method Not Allowed",
+        ),
+        (
+            own(&format!("POST {bench}"), "Transfer-Encoding: chunked\r\n"),
+            "411 Length Required",
+        ),
+        (
+            own(&format!("POST {bench}"), "Content-Length: 101\r\n"),
+            "413 Content Too Large",
+        ),
+        (
+            own(&format!("POST {bench}"), ""),
+            "422 Unprocessable Content",
+        ),
+        (
+            own("GET /", &format!("X: {}\r\n", "x".repeat(8000))).replace("\r\n\r\n", ""),
+            "431 Request Header Fields Too Large",
+        ),
+    ] {
+        let answer = server.ask(&request);
+        let expected = format!("HTTP/1.1 {status}\r\n");
+        assert!(answer.starts_with(&expected), "{request}: {answer}");
+        let (head, sentence) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(sentence.ends_with(".\n") && sentence.len() > 20, "{answer}");
+        assert!(head.contains("\r\nContent-Type: text/plain"), "{head}");
+        assert_eq!(head.contains("\r\nAllow: GET"), status.starts_with("405"));
+    }
+    assert_eq!(
+        server.post(&visit.id, "poll q1 1"),
+        "HTTP/1.1 204 No Content"
+    );
+    visit.wait_for("\"step\":2,");
+}
+
+/// After 10 s without a whole request, and 1 s after an answer.
+#[test]
+fn who_is_late_is_not_waited_for() {
+    let server = Process::start();
+    let before = server.descriptors();
+    let connect = |start: &str| {
+        let mut stream = server.connect();
+        let limit = Some(Duration::from_secs(20));
+        stream.set_read_timeout(limit).unwrap();
+        stream.write_all(start.as_bytes()).unwrap();
+        stream
+    };
+    let answer = |stream: &mut TcpStream| {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    // A browser opens connections that it may use later.
+    let (mut silent, mut half) = (connect(""), connect("GET / HTTP/1.1\r\n"));
+    let mut whole = connect(&server.get("/"));
+    assert!(answer(&mut whole).starts_with("HTTP/1.1 200 "));
+    server.wait_until("the answered one is closed", || {
+        server.descriptors() == before + 2
+    });
+    assert_eq!(answer(&mut silent), "");
+    let answer = answer(&mut half);
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.ends_with("Send all of it again.\n"), "{answer}");
+    server.wait_until("all are closed", || server.descriptors() == before);
+}
+
+/// The events for it must not fill the memory.
+#[test]
+fn a_visitor_who_does_not_read_is_let_go() {
+    let server = Process::start();
+    let visit = server.visit();
+    let mut posts = 0;
+    while server.post(&visit.id, "scene 5") == "HTTP/1.1 204 No Content" {
+        posts += 1;
+        assert!(posts < 2000, "the server keeps everything");
+    }
+    assert_eq!(
+        server.post(&visit.id, "scene 5"),
+        "HTTP/1.1 404 Not Found",
+        "after {posts} scenes"
+    );
+    println!("{posts} scenes, {} kB", server.kilobytes());
+}
+
+#[test]
+fn without_a_free_descriptor_the_server_waits_for_one() {
+    let server = Process::start_with_descriptors(20);
+    let mut visit = server.visit();
+    let waiting: Vec<TcpStream> = (0..40).map(|_| server.connect()).collect();
+    server.wait_until("it is full", || server.descriptors() >= 20);
+    let ticks = server.ticks();
+    thread::sleep(Duration::from_millis(300));
+    let spent = server.ticks() - ticks;
+    assert!(spent <= 3, "{spent} ticks of CPU time (10 ms)");
+    drop(waiting);
+    server.wait_until("it is not full", || server.descriptors() < 20);
+    // There is one for the request, but not for all that a bench can have.
+    let mut refused = String::new();
+    for _ in 0..6 {
+        refused = server.post_all(&visit.id, "stream");
+    }
+    assert!(refused.starts_with("HTTP/1.1 422 "), "{refused}");
+    assert!(
+        refused.contains("cannot open another file now"),
+        "{refused}"
+    );
+    // A scene has no room either, and then the bench stays as it was.
+    for (line, status) in [
+        ("close s1", "204 No Content"),
+        ("scene 5", "422 Unprocessable Content"),
+        ("read s1_peer 1", "204 No Content"),
+        ("new", "204 No Content"),
+    ] {
+        let answer = server.post(&visit.id, line);
+        assert_eq!(answer, format!("HTTP/1.1 {status}"), "{line}");
+    }
+    visit.wait_for("\"step\":1,");
+}
+
 /// The server as a process of its own.
 struct Process {
     child: Child,
@@ -314,6 +472,10 @@ struct Process {
 
 impl Process {
     fn start() -> Process {
+        Process::start_with_descriptors(1024)
+    }
+
+    fn start_with_descriptors(limit: u32) -> Process {
         // This test is target/PROFILE/deps/playground-HASH.
         let this_test = env::current_exe().unwrap();
         let program = this_test
@@ -322,7 +484,10 @@ impl Process {
             .unwrap()
             .join("examples/playground");
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut child = Command::new(program)
+        let mut child = Command::new("sh")
+            .arg("-c")
+            .arg(format!("ulimit -n {limit} && exec \"$0\""))
+            .arg(program)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

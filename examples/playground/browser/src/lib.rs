@@ -57,6 +57,12 @@ impl Playground {
         }
     }
 
+    /// How many it has open.
+    pub fn descriptors(&self) -> usize {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.pid()));
+        open.expect("the playground runs").count()
+    }
+
     /// The number of the playground's own process.
     pub fn pid(&self) -> u32 {
         let id = self.process.id();

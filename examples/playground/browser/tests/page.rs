@@ -56,6 +56,17 @@ fn in_each_scene_the_page_shows_what_the_kernel_returned() {
             let queue = browser.run("return now().report.queue");
             let card = format!("#card-{} .report", queue.as_str().unwrap());
             reports.push(browser.text(&card));
+            // The poll has taken what was ready from the head of the list that is shown.
+            let taken = browser.run(
+                "const card = $('card-' + now().report.queue), report = card.querySelector('.report');
+                 const tokens = (selector, list) => [...list.querySelectorAll(selector + ' .token')].map((it) => it.innerText);
+                 const before = tokens('.entry:not(.stale)', [...card.querySelectorAll('.ready')].pop());
+                 return [before.slice(0, now().report.capacity).join(), tokens('.entry', report).join()]",
+            );
+            assert_eq!(taken[0], taken[1], "scene {scene}, {question}");
+            for queue in ["q1", "q2"] {
+                compare_interest_list(&playground, &browser, queue);
+            }
             if question + 1 < questions {
                 browser.click("#onward");
             }
@@ -127,6 +138,11 @@ fn the_page_shows_what_strace_shows() {
     }
     assert_eq!(browser.text("#agreement"), agreement(&browser));
     let calls = history(&browser);
+    compare_interest_list(&playground, &browser, "q1");
+    compare_interest_list(&playground, &browser, "q2");
+    // All calls of a step are shown.
+    let settings = calls.iter().filter(|call| call.contains("FIONBIO"));
+    assert_eq!(settings.count(), 2, "{calls:#?}");
     let polls = compare(&calls, &traced(&playground));
     assert!(
         polls[1].contains("{events=EPOLLIN|EPOLLOUT|EPOLLRDHUP, "),
@@ -146,6 +162,51 @@ fn the_page_shows_what_strace_shows() {
             "{error}: {calls:#?}"
         );
     }
+}
+
+/// The interest list of a queue on the page is what the kernel says about it.
+fn compare_interest_list(playground: &Playground, browser: &Browser, queue: &str) {
+    let shown = browser.run(&format!(
+        "return [...document.querySelectorAll('#card-{queue} tbody tr')].map((row) =>
+             row.innerText.match(/\\d+$|\\w+/g).join(' ')).sort()"
+    ));
+    let fd = browser.run(&format!(
+        "return now().queues.find((it) => it.name === '{queue}')?.fd"
+    ));
+    let Some(fd) = fd.as_u64() else {
+        return;
+    };
+    let info = fs::read_to_string(format!("/proc/{}/fdinfo/{fd}", playground.pid())).unwrap();
+    let names = browser.run(
+        "return Object.fromEntries([...now().sources, ...now().queues].map((it) => [it.fd, it.name]))",
+    );
+    let mut kernel = Vec::new();
+    for line in info.lines().filter(|line| line.starts_with("tfd:")) {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let hexadecimal = |text| u64::from_str_radix(text, 16).unwrap();
+        let (bits, token) = (hexadecimal(fields[3]), hexadecimal(fields[5]));
+        let name = names[fields[1]].as_str().unwrap_or("closed");
+        let mut row = format!("{token} {name} fd {}", fields[1]);
+        for (bit, name) in [
+            (0x1, " EPOLLIN"),
+            (0x4, " EPOLLOUT"),
+            (0x8, " EPOLLERR"),
+            (0x10, " EPOLLHUP"),
+            (0x2000, " EPOLLRDHUP"),
+            (1 << 30, " EPOLLONESHOT"),
+            (1 << 31, " EPOLLET"),
+        ] {
+            if bits & bit != 0 {
+                row += name;
+            }
+        }
+        if bits & 0x18 == 0 {
+            row += " disabled";
+        }
+        kernel.push(row);
+    }
+    kernel.sort();
+    assert_eq!(shown, json!(kernel));
 }
 
 /// What the page says if the kernel and the model agree.
@@ -263,7 +324,7 @@ fn in_a_scene_the_ready_list_is_hidden_until_the_poll() {
     let hidden = || {
         browser
             .text("#queues")
-            .matches("hidden until you poll")
+            .matches("hidden until the next poll")
             .count()
     };
     play(&browser, 4);
@@ -276,14 +337,27 @@ fn in_a_scene_the_ready_list_is_hidden_until_the_poll() {
     assert_eq!((listed(), hidden()), (json!("1,1"), 0));
     browser.click("#look-q1");
     assert_eq!((listed(), hidden()), (json!("0,0"), 2));
-    browser.click("#look-q2");
     poll(&browser);
-    // Both lists, and the one of q2 as it was before.
+    // The one of q2 as it was before. As it is now, it would answer the next question.
+    assert_eq!((listed(), hidden()), (json!("0,0,1"), 2));
+    browser.click("#look-q2");
     assert_eq!((listed(), hidden()), (json!("1,1,1"), 0));
-    assert_eq!(browser.run("return $('look-q1')"), json!(null));
     browser.click("#onward");
     browser.wait("now().scene.round === 1");
+    assert_eq!((listed(), hidden()), (json!("0,0,1"), 2));
+    poll(&browser);
+    browser.click("#onward");
+    browser.wait("now().scene.round === 2 && !now().more");
+    // As it was when the last poll reported, but not before that.
+    browser.click("#step-7");
     assert_eq!(hidden(), 2);
+    browser.click("#step-6");
+    assert_eq!((listed(), hidden()), (json!("1,1,1"), 0));
+    browser.click("#now");
+    poll(&browser);
+    // The scene is over.
+    assert_eq!(hidden(), 0);
+    assert_eq!(browser.run("return $('look-q1')"), json!(null));
     browser.click("#new");
     browser.wait("now().step === 1");
     assert_eq!((listed(), hidden()), (json!("0"), 0));
@@ -302,9 +376,17 @@ fn a_prediction_is_compared_with_the_report() {
     );
     browser.click("#onward");
     browser.wait("now().scene.round === 1");
+    let checked = "return $('guess').querySelectorAll(':checked').length";
+    assert_eq!(browser.run(checked), json!(0));
+    browser.click("#guess-2");
+    poll(&browser);
+    let verdict = "You predicted: token 2. The kernel reported token 1.";
+    assert_eq!(browser.text(".verdict"), verdict);
+    browser.click("#onward");
+    browser.wait("now().scene.round === 2 && !now().more");
     browser.click("#guess-nothing");
     poll(&browser);
-    let verdict = "You predicted: nothing. The kernel reported token 1.";
+    let verdict = "You predicted: nothing. The kernel reported tokens 1, 2.";
     assert_eq!(browser.text(".verdict"), verdict);
 }
 
@@ -347,55 +429,88 @@ fn to_try_something_after_an_answer_costs_no_question() {
     assert_eq!(browser.text("#onward"), "Next question");
 }
 
-/// The list of sources moves what is below it. Then the second click does nothing.
+/// Neither a longer list nor an error moves the button that was pressed. So a second click, however
+/// slow, presses no other one.
 #[test]
-fn a_double_click_presses_no_other_button() {
+fn what_a_button_does_leaves_it_where_it_is() {
     let (_playground, browser) = open();
-    browser.click("#add-stream");
-    browser.wait("chosen === 's1'");
-    let double_click = |button: &str, then: &str, presses: u64| {
-        let place = format!(
-            "const {{ x, y, width, height }} = $({button:?}).getBoundingClientRect();
-             return [x + width / 2, y + height / 2]"
-        );
-        let place = browser.run(&place);
-        let steps = browser.run("return now().step").as_u64().unwrap();
-        let click = |count: u32| {
-            for kind in ["mousePressed", "mouseReleased"] {
-                browser.tool(
-                    "Input.dispatchMouseEvent",
-                    json!({ "type": kind, "x": place[0], "y": place[1], "button": "left",
-                            "clickCount": count }),
-                );
-            }
-        };
-        click(1);
-        browser.wait(then);
-        let under = format!(
-            "return document.elementFromPoint({}, {})?.closest('button')?.id ?? null",
-            place[0], place[1]
-        );
-        let under = browser.run(&under);
-        click(2);
-        // This would come after what the second click has done.
-        browser.run("return act('shutdown s1_peer')");
-        browser.wait("now().calls[0].startsWith('shutdown')");
-        let now = browser.run("return now().step");
-        assert_eq!(now, steps + presses + 1, "{button}");
-        under
-    };
-    let under = double_click("do-duplicate", "now().calls[0].startsWith('fcntl')", 1);
-    assert_ne!(under, json!("do-duplicate"), "nothing has moved");
-    assert_eq!(browser.run("return chosen"), "s1");
-    double_click("do-close", "now().calls[0].startsWith('close')", 1);
-    assert_eq!(browser.run("return $('calls').hidden"), true);
-    // But a button that stays can be pressed quickly.
-    double_click("add-eventfd", "now().calls[0].startsWith('eventfd')", 2);
-    // On a narrow page, the next question is where the poll was.
+    for width in [1280, 700, 400] {
+        browser.look(width, 800, false);
+        browser.click("#new");
+        browser.wait("now().step === 1");
+        for (index, button) in [
+            "add-stream",
+            "add-stream",
+            "register",
+            "do-write-1",
+            "do-duplicate",
+            "do-duplicate",
+            "poll-q1",
+            "reregister",
+            "do-shutdown",
+            "do-read-all",
+            "deregister",
+            "deregister",
+            "poll-q1",
+            "do-close",
+            "add-eventfd",
+            "do-duplicate",
+            "do-read-all",
+            "register",
+            "do-close",
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let place = || {
+                browser.run(&format!(
+                    "const {{ x, y }} = $({button:?}).getBoundingClientRect();
+                     return [x + scrollX, y + scrollY]"
+                ))
+            };
+            let before = place();
+            browser.click(&format!("#{button}"));
+            browser.wait(&format!("now().step === {}", index + 2));
+            assert_eq!(place(), before, "{button}, {width} pixels");
+        }
+        // What it was pressed for is done, so it cannot be pressed again.
+        assert_eq!(browser.run("return $('calls').disabled"), json!(true));
+        browser.click("#add-queue");
+        browser.wait("now().queues.length === 2");
+        assert_eq!(browser.run("return $('add-queue').disabled"), json!(true));
+    }
+}
+
+/// The next question is where the poll was.
+#[test]
+fn a_double_click_on_the_poll_does_not_skip_the_answer() {
+    let (_playground, browser) = open();
     browser.look(700, 800, false);
     play(&browser, 1);
-    let under = double_click("onward", "now().scene.answered", 1);
-    assert_eq!(under, "onward");
+    let place = browser.run(
+        "const { x, y, width, height } = $('onward').getBoundingClientRect();
+         return [x + width / 2, y + height / 2]",
+    );
+    let click = |count: u32| {
+        for kind in ["mousePressed", "mouseReleased"] {
+            browser.tool(
+                "Input.dispatchMouseEvent",
+                json!({ "type": kind, "x": place[0], "y": place[1], "button": "left",
+                        "clickCount": count }),
+            );
+        }
+    };
+    click(1);
+    browser.wait("now().scene.answered");
+    let under = format!(
+        "return document.elementFromPoint({}, {}).closest('button').id",
+        place[0], place[1]
+    );
+    assert_eq!(browser.run(&under), json!("onward"));
+    click(2);
+    // This would come after what the second click has done.
+    browser.run("return act('shutdown s1_peer')");
+    browser.wait("now().calls[0].startsWith('shutdown')");
     assert_eq!(browser.text("#onward"), "Next question");
 }
 
@@ -482,6 +597,11 @@ fn the_keyboard_is_enough() {
     go("add-queue");
     browser.press(&ENTER.to_string());
     browser.wait("document.activeElement.id === 'source-q2'");
+    // A button that can no longer be pressed does not keep the focus.
+    press("source-s2", "chosen === 's2'");
+    go("do-close");
+    browser.press(&ENTER.to_string());
+    browser.wait("document.activeElement.id === 'add-stream'");
 
     // In a scene, the focus goes from the prediction to the poll, and to the next prediction.
     go("scene-0");
@@ -496,22 +616,40 @@ fn the_keyboard_is_enough() {
     }
 }
 
+#[test]
+fn a_screen_reader_says_what_happens() {
+    let (_playground, browser) = open();
+    let spoken = || browser.text("#spoken");
+    play(&browser, 0);
+    assert_eq!(spoken(), browser.text("#question"));
+    poll(&browser);
+    assert_eq!(spoken(), "q1 reported tokens 1, 2.");
+    browser.click("#do-read-1");
+    browser.wait("now().calls[0].startsWith('read')");
+    assert!(spoken().ends_with(", \"x\", 1) = 1"), "{}", spoken());
+}
+
 /// What a screen reader finds: each control has a name.
 #[test]
 fn every_control_has_a_name() {
     let (_playground, browser) = open();
     play(&browser, 4);
     let tree = browser.tool("Accessibility.getFullAXTree", json!({}));
-    let mut controls = 0;
+    let (mut controls, mut names) = (0, Vec::new());
     for node in tree["nodes"].as_array().unwrap() {
         let role = node["role"]["value"].as_str().unwrap_or_default();
         if ["button", "checkbox", "spinbutton", "combobox", "table"].contains(&role) {
             let name = node["name"]["value"].as_str().unwrap_or_default();
             assert!(!name.is_empty(), "{node}");
             controls += 1;
+            names.push(name.to_owned());
         }
     }
     assert!(controls > 30, "{controls} controls");
+    // The columns have no titles there, so they are part of the name.
+    let has = |end: &str| names.iter().any(|name| name.ends_with(end));
+    assert!(has(", ready for IN OUT, unread 1"), "{names:?}");
+    assert!(has("token 9"), "{names:?}");
 }
 
 #[test]
@@ -519,7 +657,8 @@ fn going_back_shows_the_lists_as_they_were() {
     let (_playground, browser) = open();
     play(&browser, 0);
     browser.click("#look-q1");
-    let before = browser.text("#queues").replace("Hide\n", "");
+    let lists = || browser.text("#sources") + &browser.text("#queues").replace("Hide\n", "");
+    let before = lists();
     let top = || browser.run("return $('bench').getBoundingClientRect().top");
     let at = top();
     browser.click("#step-4");
@@ -527,18 +666,22 @@ fn going_back_shows_the_lists_as_they_were() {
     assert_eq!(browser.run("return $('guess').disabled"), json!(true));
     browser.click("#now");
     poll(&browser);
-    let after = browser.text("#queues");
-    assert_ne!(before, after);
+    browser.click("#do-read-1");
+    browser.wait("now().step === 9");
+    let after = lists();
     browser.click("#step-6");
-    assert_eq!(browser.text("#queues"), before);
+    assert_eq!(lists(), before);
+    assert!(browser.text("#source-s1").ends_with("IN OUT\n1"));
+    assert_eq!(browser.run("return $('calls').disabled"), json!(true));
     assert_eq!(
         browser.text("#past-text"),
-        "The lists as they were after step 7 of 8."
+        "The lists as they were after step 7 of 9."
     );
     assert_eq!(browser.run("return $('poll-q1').disabled"), json!(true));
     assert_eq!(browser.run("return $('onward').disabled"), json!(true));
     browser.click("#now");
-    assert_eq!(browser.text("#queues"), after);
+    assert_eq!(lists(), after);
+    assert!(browser.text("#source-s1").ends_with("OUT\n0"));
 }
 
 #[test]
@@ -555,6 +698,13 @@ fn the_page_shows_the_program_and_loads_nothing_from_elsewhere() {
         browser.run("return $('program-text').textContent"),
         json!(program)
     );
+    browser.run(
+        "URL.createObjectURL = (blob) => { window.blob = blob; return '#'; };
+         HTMLAnchorElement.prototype.click = function () { window.file = this.download; };",
+    );
+    browser.click("#save");
+    let saved = browser.run("return blob.text().then((text) => [file, text])");
+    assert_eq!(saved, json!(["main.rs", program]));
     browser.click("#close");
     let loaded = browser
         .run("return performance.getEntriesByType('resource').map((it) => new URL(it.name).host)");
@@ -582,14 +732,16 @@ fn a_refused_action_and_a_lost_connection_are_shown() {
         browser.click("#add-stream");
     }
     browser.wait("now().sources.length === 12");
+    // The new source is chosen, and in sight.
+    let bottom = |id: &str| {
+        let bottom = browser.run(&format!("return $({id:?}).getBoundingClientRect().bottom"));
+        bottom.as_f64().unwrap()
+    };
+    assert!(bottom("source-s6") < bottom("sources") + 1.0);
     browser.click("#add-stream");
     browser.wait("!$('problem').hidden");
     assert!(browser.text("#problem").contains("room for 12 descriptors"));
-    let descriptors = || {
-        fs::read_dir(format!("/proc/{}/fd", playground.pid()))
-            .unwrap()
-            .count()
-    };
+    let descriptors = || playground.descriptors();
     let with_bench = descriptors();
     browser.open("about:blank");
     for _ in 0..400 {
@@ -608,6 +760,26 @@ fn a_refused_action_and_a_lost_connection_are_shown() {
     browser.wait("!$('problem').hidden");
     assert!(browser.text("#problem").contains("There is no connection"));
     assert_eq!(browser.run("return $('agreement').hidden"), true);
+}
+
+/// A browser opens six connections to a server. The events of six tabs take them all.
+#[test]
+fn too_many_tabs_are_explained() {
+    let (playground, browser) = open();
+    let one = playground.descriptors();
+    for _ in 0..5 {
+        browser.run("open(location.href)");
+    }
+    // Of each visitor, the connection and the queue.
+    for _ in 0..1000 {
+        if playground.descriptors() >= one + 10 {
+            break;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    browser.run("act('stream')");
+    browser.wait("!problem.hidden");
+    assert!(browser.text("#problem").contains("too many tabs"));
 }
 
 /// At the button that was pressed, and no button moves.
@@ -650,6 +822,17 @@ fn an_error_is_shown_where_it_was_caused() {
     browser.click("#capacity-q1");
     browser.press("9"); // 89 or 98
     fails("#poll-q1", "The room for events must be a number");
+    // It makes the page longer than the window. That moves the new step out of no list.
+    play(&browser, 4);
+    poll(&browser);
+    fails("#register", "EEXIST");
+    let height = browser.run("return document.documentElement.scrollHeight > innerHeight");
+    assert_eq!(height, json!(true));
+    let bottom = |id: &str| {
+        let bottom = browser.run(&format!("return $({id:?}).getBoundingClientRect().bottom"));
+        bottom.as_f64().unwrap()
+    };
+    assert!(bottom("step-7") < bottom("history") + 1.0);
     // What a scene does, the visitor has not done.
     play(&browser, 3);
     poll(&browser);
