@@ -142,6 +142,7 @@ exercises() {
 page_in_a_browser() {
     install chromium chromium-driver strace
     cargo build --example playground
+    cargo test --test playground -- --ignored
     cd examples/playground/browser
     cargo fmt --check
     CARGO_TARGET_DIR=$work/browser cargo clippy --locked --all-targets -- -D warnings

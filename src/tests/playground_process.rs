@@ -382,6 +382,7 @@ fn every_refusal_says_what_to_do() {
 
 /// After 10 s without a whole request, and 1 s after an answer.
 #[test]
+#[ignore = "takes 10 s; CI runs it"]
 fn who_is_late_is_not_waited_for() {
     let server = Process::start();
     let before = server.descriptors();
