@@ -479,11 +479,18 @@ impl Process {
     fn start_with_descriptors(limit: u32) -> Process {
         // This test is target/PROFILE/deps/playground-HASH.
         let this_test = env::current_exe().unwrap();
-        let program = this_test
-            .ancestors()
-            .nth(2)
-            .unwrap()
-            .join("examples/playground");
+        let profile = this_test.ancestors().nth(2).unwrap();
+        let program = profile.join("examples/playground");
+        let built = fs::metadata(&program).and_then(|program| program.modified());
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/playground");
+        for source in fs::read_dir(sources).unwrap() {
+            let source = source.unwrap().metadata().unwrap();
+            let changed = source.modified().unwrap();
+            assert!(
+                source.is_dir() || built.as_ref().is_ok_and(|built| changed <= *built),
+                "{program:?} is not up to date. First: cargo build --example playground"
+            );
+        }
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let mut child = Command::new("sh")
             .arg("-c")
