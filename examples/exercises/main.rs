@@ -13,6 +13,7 @@
 //! `solved` has the solutions, with what they teach. `cargo run -q --example exercises verify`
 //! checks the exercises themselves.
 
+mod diagnosis;
 mod exercise;
 mod look;
 mod own_poll;
@@ -25,6 +26,7 @@ mod verify;
 mod watch;
 mod worlds;
 
+use diagnosis::Symptom;
 use exercise::{EXERCISES, Exercise};
 use program::Program;
 use std::fs;
@@ -138,7 +140,7 @@ fn attempt(exercise: &Exercise, out: &mut impl Write) -> Result<bool> {
         for line in look::hidden()? {
             writeln!(out, "  {line}")?;
         }
-        if diagnosis.symptom == "NOT TRIED" {
+        if diagnosis.symptom == Symptom::NotTried {
             return Ok(false);
         }
         for kind in ["out", "err"] {

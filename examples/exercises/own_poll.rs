@@ -2,9 +2,9 @@
 //!
 //! They run in a copy of this package, in which `src/poll.rs` is the learner's.
 
+use crate::diagnosis::{Diagnosis, Symptom, Verdict};
 use crate::package;
 use crate::program::Program;
-use crate::stage::{Diagnosis, Verdict};
 use crate::watch::{Watch, pause_after};
 use std::fs;
 use std::io::Result;
@@ -57,7 +57,7 @@ pub fn your_own_poll(program: &Program) -> Verdict {
     fs::copy(&program.source, copy.join("src/poll.rs"))?;
     let Some(tests) = package::build_tests(&copy)? else {
         return Err(Diagnosis {
-            symptom: "DOES NOT COMPILE",
+            symptom: Symptom::DoesNotCompile,
             lines: vec![String::from("with epollet's tests")],
         });
     };
@@ -85,7 +85,7 @@ pub fn your_own_poll(program: &Program) -> Verdict {
     let output = package::shown(&output);
     lines.push(format!("What each of them says is in {output}"));
     Err(Diagnosis {
-        symptom: "FAILS",
+        symptom: Symptom::Fails,
         lines,
     })
 }

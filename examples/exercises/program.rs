@@ -1,6 +1,7 @@
 //! Starts the learner's program.
 
-use crate::stage::{Diagnosis, Stage};
+use crate::diagnosis::Diagnosis;
+use crate::stage::Stage;
 use std::ffi::c_int;
 use std::fs::File;
 use std::io;

@@ -5,10 +5,10 @@
 //! program: `= SYMPTOM, from broken: what it does`, then lines that are replaced, and perhaps `? ` and
 //! a line that the diagnosis has to contain.
 
+use crate::diagnosis::Diagnosis;
 use crate::exercise::{EXERCISES, Exercise};
 use crate::package;
 use crate::program::Program;
-use crate::stage::Diagnosis;
 use std::ffi::c_int;
 use std::fs::{self, File};
 use std::io::{self, Result, Write};
@@ -96,7 +96,8 @@ pub fn verify(selected: &[&str], out: &mut impl Write) -> Result<bool> {
 }
 
 fn report(case: &Case, diagnosis: Option<&Diagnosis>, out: &mut impl Write) -> Result<bool> {
-    let symptom = diagnosis.map_or("PASSES", |diagnosis| diagnosis.symptom);
+    let symptom = diagnosis.map(|diagnosis| diagnosis.symptom.to_string());
+    let symptom = symptom.unwrap_or(String::from("PASSES"));
     let lines = diagnosis.map_or(&[][..], |diagnosis| &diagnosis.lines);
     let has = |expected: &String| {
         let mut lines = lines.iter().flat_map(|line| line.lines());

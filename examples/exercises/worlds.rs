@@ -3,10 +3,11 @@
 //! No result depends on who is faster. Where the order matters, the program is stopped for a moment
 //! and finds everything in one batch.
 
+use crate::diagnosis::{Diagnosis, Symptom, Verdict};
 use crate::peer::Peer;
 use crate::program::Program;
 use crate::slow::Slow;
-use crate::stage::{Diagnosis, Seen, Stage, Verdict};
+use crate::stage::{Seen, Stage};
 use std::io;
 use std::net::TcpListener;
 use std::time::Duration;
@@ -32,8 +33,6 @@ pub fn half_an_answer(program: &Program) -> Verdict {
 
 pub fn one_client_left(program: &Program) -> Verdict {
     let (mut stage, address) = program.serve()?;
-    stage.rests("until a client connects")?;
-    let descriptors = stage.descriptors();
     let mut first = Peer::connect("client 1", address, &mut stage)?;
     first.ask("hello\n", "hello\n", &mut stage)?;
     let mut second = Peer::connect("client 2", address, &mut stage)?;
@@ -46,19 +45,8 @@ pub fn one_client_left(program: &Program) -> Verdict {
         second.send(b"bye\n")?;
         second.finish()
     })?;
-    second.got.clear();
-    stage.until(|| {
-        let got = String::from_utf8_lossy(second.read()).into_owned();
-        let line = format!("client 2 has sent \"bye\\n\" and half-closed and got {got:?}");
-        match second.end {
-            _ if got == "bye\n" => Seen::Done,
-            Some(end) => Seen::Wrong("CUTS", format!("{line}, then {end}")),
-            None => Seen::Missing(line),
-        }
-    })?;
-    drop(second);
-    stage.rests("after both clients have left")?;
-    stage.leaves(descriptors)?;
+    second.gets("sent \"bye\\n\" and half-closed", "bye\n", &mut stage)?;
+    stage.all_leave(second)?;
     // The line of the first one can be read, but not answered. Of the other one, a read fails.
     for (name, text) in [("client 3", "bye\n"), ("client 4", "")] {
         let mut leaver = Peer::connect(name, address, &mut stage)?;
@@ -70,17 +58,14 @@ pub fn one_client_left(program: &Program) -> Verdict {
         stage.rests(&format!(
             "after {name} has sent {text:?} and reset the connection"
         ))?;
-        stage.leaves(descriptors)?;
     }
-    Ok(())
+    stage.all_leave(())
 }
 
 pub fn a_slow_reader(program: &Program) -> Verdict {
     let answer = b"0123456789abcdef".repeat(500_000);
     let (mut stage, address) = program.serve()?;
-    stage.has_long_answers = true;
-    stage.rests("until a client connects")?;
-    let descriptors = stage.descriptors();
+    stage.clients.want_long_answers = true;
     let mut slow = Peer::connect("client 1", address, &mut stage)?;
     let mut other = Peer::connect("client 2", address, &mut stage)?;
     // Twice: what is kept for a client must not get mixed up.
@@ -91,8 +76,8 @@ pub fn a_slow_reader(program: &Program) -> Verdict {
             stage.rests("while client 1 does not read")?;
         }
         other.says("please\n", &mut stage)?;
-        gets_all(&mut other, &answer, &mut stage)?;
-        gets_all(&mut slow, &answer.repeat(2), &mut stage)?;
+        other.gets_all(&answer, &mut stage)?;
+        slow.gets_all(&answer.repeat(2), &mut stage)?;
         stage.rests("after both clients have got all")?;
     }
     stage.has_no_blocking_stream()?;
@@ -106,31 +91,8 @@ pub fn a_slow_reader(program: &Program) -> Verdict {
     })?;
     half_closer.name += ", which has half-closed,";
     stage.rests("while client 3, which has half-closed, does not read")?;
-    gets_all(&mut half_closer, &answer, &mut stage)?;
-    drop(half_closer);
-    stage.rests("after all clients have left")?;
-    stage.leaves(descriptors)
-}
-
-/// Waits for a long answer.
-fn gets_all(peer: &mut Peer, answer: &[u8], stage: &mut Stage) -> Verdict {
-    stage.until(|| {
-        peer.read();
-        let (name, count, all) = (&peer.name, peer.got.len(), answer.len());
-        if peer.got == answer {
-            return Seen::Done;
-        }
-        let line = format!("{name} has got {count} of {all} bytes");
-        match peer.end {
-            Some(end) => Seen::Wrong("LOSES", format!("{line}, and then {end}")),
-            None if count >= all => {
-                Seen::Wrong("DIFFERS", format!("{line}, and not the right ones"))
-            }
-            None => Seen::Missing(line),
-        }
-    })?;
-    peer.got.clear();
-    Ok(())
+    half_closer.gets_all(&answer, &mut stage)?;
+    stage.all_leave(half_closer)
 }
 
 pub fn counted_twice(program: &Program) -> Verdict {
@@ -169,15 +131,12 @@ pub fn counted_twice(program: &Program) -> Verdict {
 
 pub fn one_blocks_all(program: &Program) -> Verdict {
     let (mut stage, address) = program.serve()?;
-    stage.rests("until a client connects")?;
-    let descriptors = stage.descriptors();
     let mut first = Peer::connect("client 1", address, &mut stage)?;
     first.ask("one\n", "ONE\n", &mut stage)?;
     first.says("hal", &mut stage)?;
     let mut second = Peer::connect("client 2", address, &mut stage)?;
     second.ask("two\n", "TWO\n", &mut stage)?;
     stage.rests("while client 1 has sent half a line")?;
-    first.got.clear();
     first.gets("sent half a line", "", &mut stage)?;
     first.ask("f\n", "HALF\n", &mut stage)?;
     // Two lines and a half in one event.
@@ -199,15 +158,11 @@ pub fn one_blocks_all(program: &Program) -> Verdict {
     }
     second.ask("still there?\n", "STILL THERE?\n", &mut stage)?;
     stage.has_no_blocking_stream()?;
-    drop((first, second));
-    stage.rests("after both clients have left")?;
-    stage.leaves(descriptors)
+    stage.all_leave((first, second))
 }
 
 pub fn wrong_client(program: &Program) -> Verdict {
     let (mut stage, address) = program.serve()?;
-    stage.rests("until a client connects")?;
-    let descriptors = stage.descriptors();
     let mut first = Peer::connect("client 1", address, &mut stage)?;
     place(&mut first, &mut stage)?;
     // Twice, because a place that is not used again at once can be used again later.
@@ -230,34 +185,28 @@ pub fn wrong_client(program: &Program) -> Verdict {
         newcomer.ask("hello\n", "hello\n", &mut stage)?;
         first.ask("hello\n", "hello\n", &mut stage)?;
     }
-    drop(first);
-    stage.rests("after all clients have left")?;
-    stage.leaves(descriptors)
+    stage.all_leave(first)
 }
 
 /// Waits until the program has told a client its place.
 fn place(peer: &mut Peer, stage: &mut Stage) -> Result<usize, Diagnosis> {
-    let mut place = None;
     stage.until(|| {
         let got = String::from_utf8_lossy(peer.read()).into_owned();
-        let number = got
-            .strip_prefix("place ")
-            .and_then(|rest| rest.strip_suffix('\n'));
-        place = number.and_then(|number| number.parse().ok());
         let line = format!("{} has connected and got {got:?}", peer.name);
-        match (place, peer.end) {
-            (_, Some(end)) => Seen::Wrong("CUTS", format!("{line}, then {end}, unasked")),
-            (Some(_), None) => Seen::Done,
-            (None, None) => Seen::Missing(format!("{line}, not \"place …\"")),
+        if let Some(end) = peer.end {
+            return Seen::Wrong(Symptom::Cuts, format!("{line}, then {end}, unasked"));
         }
-    })?;
-    Ok(place.expect("until it is done"))
+        let number = got.strip_prefix("place ");
+        let number = number.and_then(|rest| rest.strip_suffix('\n')?.parse().ok());
+        match number {
+            Some(place) => Seen::Done(place),
+            None => Seen::Missing(format!("{line}, not \"place …\"")),
+        }
+    })
 }
 
 pub fn flood(program: &Program) -> Verdict {
     let (mut stage, address) = program.serve()?;
-    stage.rests("until a client connects")?;
-    let descriptors = stage.descriptors();
     let mut flood = Peer::connect("client 1", address, &mut stage)?;
     let mut quiet = Peer::connect("client 2", address, &mut stage)?;
     stage.rests("until a client sends something")?;
@@ -280,12 +229,12 @@ pub fn flood(program: &Program) -> Verdict {
         let line = format!("client 1 sent {sent} bytes, then client 2 sent \"ping\\n\"");
         match got.trim_end().parse::<usize>() {
             _ if !got.ends_with('\n') => Seen::Missing(format!("{line} and got {got:?}")),
-            Ok(read) if read <= sent / 2 => Seen::Done,
+            Ok(read) if read <= sent / 2 => Seen::Done(()),
             Ok(read) => Seen::Wrong(
-                "STARVES",
+                Symptom::Starves,
                 format!("{line}, and the answer\nsays that {read} bytes had been read before"),
             ),
-            Err(_) => Seen::Wrong("DIFFERS", format!("{line} and got {got:?}")),
+            Err(_) => Seen::Wrong(Symptom::Differs, format!("{line} and got {got:?}")),
         }
     })?;
     stage.has_read("the flood", "after the flood")?;
@@ -293,15 +242,11 @@ pub fn flood(program: &Program) -> Verdict {
     flood.ask("\n", &format!("{total}\n"), &mut stage)?;
     stage.rests("after the flood")?;
     stage.has_no_blocking_stream()?;
-    drop((flood, quiet));
-    stage.rests("after both clients have left")?;
-    stage.leaves(descriptors)
+    stage.all_leave((flood, quiet))
 }
 
 pub fn left_behind(program: &Program) -> Verdict {
     let (mut stage, address) = program.serve()?;
-    stage.rests("until a client connects")?;
-    let descriptors = stage.descriptors();
     // So many that a number of calls which looks large enough is not.
     let mut clients = stage.stopped(|| {
         let connect = |number| Peer::open(&format!("client {number}"), address);
@@ -311,26 +256,20 @@ pub fn left_behind(program: &Program) -> Verdict {
         client.gets("connected with 99 others", "hello\n", &mut stage)?;
     }
     stage.rests("until a client does something")?;
-    drop(clients);
-    stage.rests("after all clients have left")?;
-    stage.leaves(descriptors)
+    stage.all_leave(clients)
 }
 
 pub fn no_descriptor(program: &Program) -> Verdict {
     const DESCRIPTORS: usize = 16;
     let (mut stage, address) = program.serve_with_few(DESCRIPTORS)?;
-    stage.rests("until a client connects")?;
-    let descriptors = stage.descriptors();
-    if descriptors == 0 {
+    let at_first = stage.descriptors;
+    if at_first == 0 {
         return Err(io::Error::other("it cannot see the program's descriptors").into());
     }
     let mut clients = Vec::new();
-    while descriptors + clients.len() < DESCRIPTORS {
-        let mut client = Peer::connect(
-            &format!("client {}", clients.len() + 1),
-            address,
-            &mut stage,
-        )?;
+    while at_first + clients.len() < DESCRIPTORS {
+        let name = format!("client {}", clients.len() + 1);
+        let mut client = Peer::connect(&name, address, &mut stage)?;
         client.ask("hello\n", "hello\n", &mut stage)?;
         clients.push(client);
     }
@@ -347,62 +286,28 @@ pub fn no_descriptor(program: &Program) -> Verdict {
         client.gets("waited until another left", "hello\n", &mut stage)?;
     }
     stage.rests("until a client does something")?;
-    drop((clients, waiting));
-    stage.rests("after all clients have left")?;
-    stage.leaves(descriptors)
+    stage.all_leave((clients, waiting))
 }
 
 pub fn wake_then_send(program: &Program) -> Verdict {
     let (mut stage, address) = program.serve()?;
-    stage.rests("until a client connects")?;
-    let descriptors = stage.descriptors();
     let mut client = Peer::connect("the client", address, &mut stage)?;
     // One after the other, and with a slow second thread: the loop sleeps when the result is ready.
-    let mut slow = Slow::new(stage.pid());
-    for number in 0..3_u64 {
-        let square = format!("{}\n", number * number);
-        client.says(&format!("{number}\n"), &mut stage)?;
-        stage.until(|| {
-            slow.step();
-            let got = String::from_utf8_lossy(client.read()).into_owned();
-            match client.end {
-                Some(end) => {
-                    slow.end();
-                    Seen::Wrong("CUTS", format!("the client has got {got:?}, then {end}"))
-                }
-                None if got == square => Seen::Done,
-                None => Seen::Missing(format!("{number} was sent, and {got:?} came back")),
-            }
-        })?;
-        client.got.clear();
+    stage.slow = Some(Slow::new(stage.pid()));
+    for [number, square] in [["0\n", "0\n"], ["1\n", "1\n"], ["2\n", "4\n"]] {
+        client.ask(number, square, &mut stage)?;
     }
-    drop(slow);
+    stage.slow = None;
     // All at once: many results are ready when the loop looks.
     let numbers: String = (0..1000_u64).map(|number| format!("{number}\n")).collect();
     let squares: String = (0..1000_u64)
         .map(|number| format!("{}\n", number * number))
         .collect();
     client.says(&numbers, &mut stage)?;
-    stage.until(|| {
-        let got = String::from_utf8_lossy(client.read()).into_owned();
-        let line = format!(
-            "1000 numbers were sent, and {} squares came back",
-            got.lines().count()
-        );
-        match client.end {
-            Some(end) => Seen::Wrong("CUTS", format!("{line}, and then {end}")),
-            None if got == squares => Seen::Done,
-            None if squares.starts_with(&got) => Seen::Missing(line),
-            None => Seen::Wrong(
-                "DIFFERS",
-                format!("{line}, but not the right ones in order"),
-            ),
-        }
-    })?;
+    client.name += ", which has sent 1000 numbers,";
+    client.gets_all(squares.as_bytes(), &mut stage)?;
     stage.rests("after all squares were sent")?;
-    drop(client);
-    stage.rests("after the client has left")?;
-    stage.leaves(descriptors)
+    stage.all_leave(client)
 }
 
 pub fn second_backend(program: &Program) -> Verdict {
@@ -430,6 +335,6 @@ pub fn second_backend(program: &Program) -> Verdict {
     if lines.is_empty() {
         return Ok(());
     }
-    let symptom = "DIFFERS";
+    let symptom = Symptom::Differs;
     Err(Diagnosis { symptom, lines })
 }
