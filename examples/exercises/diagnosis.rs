@@ -60,6 +60,16 @@ pub struct Diagnosis {
 
 pub type Verdict = Result<(), Diagnosis>;
 
+impl Display for Diagnosis {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.symptom)?;
+        for line in self.lines.iter().flat_map(|line| line.lines()) {
+            writeln!(f, "  {}", crate::wrapped(line))?;
+        }
+        Ok(())
+    }
+}
+
 /// This runner itself could not do something.
 impl From<io::Error> for Diagnosis {
     fn from(error: io::Error) -> Diagnosis {

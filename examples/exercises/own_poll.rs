@@ -7,9 +7,10 @@ use crate::package;
 use crate::program::Program;
 use crate::watch::{Watch, pause_after};
 use std::fs;
-use std::io::Result;
+use std::io::{self, Result};
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// The program beside `poll.rs`.
@@ -19,7 +20,6 @@ use poll::{Events, Interest, Poll};
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 
-#[path = "EPOLLET/src/ffi.rs"]
 mod ffi;
 mod poll;
 
@@ -43,11 +43,10 @@ const SHOWN: usize = 14;
 
 /// Writes the program that uses the learner's `poll.rs`, so that an editor understands that file.
 pub fn write_main(package: &Path, program: &str) -> Result<()> {
-    let folder = format!("src/bin/{program}");
-    let epollet = package::epollet(package, &folder).display().to_string();
-    fs::create_dir_all(package.join(&folder))?;
-    let path = package.join(folder).join("main.rs");
-    fs::write(path, MAIN.replace("EPOLLET", &epollet))
+    let folder = package.join("src/bin").join(program);
+    fs::create_dir_all(&folder)?;
+    fs::copy(package::root().join("src/ffi.rs"), folder.join("ffi.rs"))?;
+    fs::write(folder.join("main.rs"), MAIN)
 }
 
 pub fn your_own_poll(program: &Program) -> Verdict {
@@ -55,7 +54,9 @@ pub fn your_own_poll(program: &Program) -> Verdict {
     let copy = package::target().join("own_poll").join(name);
     copy_package(&copy)?;
     fs::copy(&program.source, copy.join("src/poll.rs"))?;
-    let Some(tests) = package::build_tests(&copy)? else {
+    let arguments = ["test", "--lib", "--no-run"];
+    let built = package::build(&copy, &arguments, &copy.join("target"))?;
+    let Some(tests) = built.and_then(|mut programs| programs.pop()) else {
         return Err(Diagnosis {
             symptom: Symptom::DoesNotCompile,
             lines: vec![String::from("with epollet's tests")],
@@ -117,19 +118,14 @@ fn copy_package(copy: &Path) -> Result<()> {
             symlink(entry.path(), link)?;
         }
     }
-    copy_directory(&package::root().join("src"), &copy.join("src"))
-}
-
-fn copy_directory(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let copy = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy_directory(&entry.path(), &copy)?;
-        } else {
-            fs::copy(entry.path(), copy)?;
-        }
+    let mut cp = Command::new("cp");
+    let status = cp
+        .arg("-R")
+        .arg(package::root().join("src"))
+        .arg(copy)
+        .status()?;
+    if status.success() {
+        return Ok(());
     }
-    Ok(())
+    Err(io::Error::other("`cp` cannot copy `src`"))
 }
