@@ -36,7 +36,7 @@ fn main() -> std::io::Result<()> {
 "#;
 
 /// Tests that are all asleep for so long do not end.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// And those that spin are not waited for any longer.
 const LONGEST: Duration = Duration::from_secs(60);
 const SHOWN: usize = 14;
