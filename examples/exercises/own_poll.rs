@@ -94,13 +94,13 @@ pub fn your_own_poll(program: &Program) -> Verdict {
 /// Runs the tests. Returns the names of the tests before an ending of a line.
 fn finished(tests: &Program, arguments: &[&str], ending: &str) -> Result<Vec<String>> {
     // The tests of the guide's pages do not depend on `poll.rs`.
-    let mut stage = tests.start(&[arguments, &["--skip=tests::guide"]].concat())?;
+    let mut process = tests.start(&[arguments, &["--skip=tests::guide"]].concat())?;
     let start = Instant::now();
     let mut watch = Watch::new();
-    while stage.ended().is_none() && !watch.is_still(PATIENCE) && start.elapsed() < LONGEST {
-        pause_after(|| watch.look(stage.pid()));
+    while process.ended().is_none() && !watch.is_still(PATIENCE) && start.elapsed() < LONGEST {
+        pause_after(|| watch.look(process.pid()));
     }
-    let output = stage.output();
+    let output = process.output();
     let names = output.lines().filter_map(|line| line.strip_suffix(ending));
     Ok(names
         .map(|name| name.trim_start_matches("test ").to_owned())

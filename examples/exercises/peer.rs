@@ -2,7 +2,7 @@
 
 use crate::diagnosis::{Diagnosis, Symptom, Verdict};
 use crate::look::{self, SYN_RECV};
-use crate::stage::{Seen, Stage};
+use crate::process::{Process, Seen};
 use std::ffi::{c_int, c_ulong};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -33,10 +33,10 @@ impl Peer {
     }
 
     /// Connects to the program. The kernel accepts for it, up to the length of the listen queue.
-    pub fn connect(name: &str, to: SocketAddr, stage: &mut Stage) -> Result<Peer, Diagnosis> {
-        let peer = Peer::open(name, to).map_err(|error| stage.peer_failed(error))?;
+    pub fn connect(name: &str, to: SocketAddr, process: &mut Process) -> Result<Peer, Diagnosis> {
+        let peer = Peer::open(name, to).map_err(|error| process.peer_failed(error))?;
         let port = peer.stream.local_addr()?.port();
-        stage.clients.names.insert(port, name.to_owned());
+        process.clients.names.insert(port, name.to_owned());
         Ok(peer)
     }
 
@@ -57,10 +57,10 @@ impl Peer {
     pub fn accept(
         name: &str,
         listener: &TcpListener,
-        stage: &mut Stage,
+        process: &mut Process,
     ) -> Result<Peer, Diagnosis> {
         listener.set_nonblocking(true)?;
-        let (stream, _) = stage.until(|| match listener.accept() {
+        let (stream, _) = process.until(|| match listener.accept() {
             Ok(accepted) => Seen::Done(accepted),
             Err(_) => Seen::Missing(format!("the program has not connected to {name}")),
         })?;
@@ -130,23 +130,23 @@ impl Peer {
         &self.got
     }
 
-    pub fn says(&mut self, text: &str, stage: &mut Stage) -> Verdict {
+    pub fn says(&mut self, text: &str, process: &mut Process) -> Verdict {
         let result = self.stream.write_all(text.as_bytes());
-        result.map_err(|error| stage.peer_failed(error))
+        result.map_err(|error| process.peer_failed(error))
     }
 
     /// Forgets what it has got, sends a line and waits for the answer.
-    pub fn ask(&mut self, line: &str, answer: &str, stage: &mut Stage) -> Verdict {
+    pub fn ask(&mut self, line: &str, answer: &str, process: &mut Process) -> Verdict {
         self.read();
         self.got.clear();
-        self.says(line, stage)?;
-        self.gets(&format!("sent {line:?}"), answer, stage)
+        self.says(line, process)?;
+        self.gets(&format!("sent {line:?}"), answer, process)
     }
 
     /// Waits until it has got exactly this, and forgets it. It is still connected, unless it has
     /// half-closed.
-    pub fn gets(&mut self, after: &str, expected: &str, stage: &mut Stage) -> Verdict {
-        stage.until(|| {
+    pub fn gets(&mut self, after: &str, expected: &str, process: &mut Process) -> Verdict {
+        process.until(|| {
             self.read();
             let got = String::from_utf8_lossy(&self.got);
             let line = format!("{} has {after} and got {got:?}", self.name);
@@ -170,8 +170,8 @@ impl Peer {
     }
 
     /// Waits until it has got all of a long answer, and forgets it.
-    pub fn gets_all(&mut self, answer: &[u8], stage: &mut Stage) -> Verdict {
-        stage.until(|| {
+    pub fn gets_all(&mut self, answer: &[u8], process: &mut Process) -> Verdict {
+        process.until(|| {
             self.read();
             let (name, count, all) = (&self.name, self.got.len(), answer.len());
             let line = format!("{name} has got {count} of {all} bytes");
@@ -187,8 +187,8 @@ impl Peer {
     }
 
     /// Waits until the program has closed the connection.
-    pub fn ends(&mut self, after: &str, stage: &mut Stage) -> Verdict {
-        stage.until(|| {
+    pub fn ends(&mut self, after: &str, process: &mut Process) -> Verdict {
+        process.until(|| {
             self.read();
             match self.end {
                 Some(_) => Seen::Done(()),

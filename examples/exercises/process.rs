@@ -1,4 +1,4 @@
-//! The learner's program on stage: watched, stopped for a moment, ended.
+//! The learner's program as a process: watched, stopped for a moment, ended.
 //!
 //! A wait ends with success or with a symptom.
 
@@ -24,8 +24,8 @@ pub enum Seen<T = ()> {
     Wrong(Symptom, String),
 }
 
-/// A program that runs.
-pub struct Stage {
+/// A program that runs, watched.
+pub struct Process {
     child: Child,
     output: PathBuf,
     deadline: Instant,
@@ -38,9 +38,9 @@ pub struct Stage {
     pub still: Duration,
 }
 
-impl Stage {
-    pub fn new(child: Child, output: PathBuf) -> Stage {
-        Stage {
+impl Process {
+    pub fn new(child: Child, output: PathBuf) -> Process {
+        Process {
             child,
             output,
             deadline: Instant::now() + LIMIT,
@@ -348,7 +348,7 @@ impl Stage {
         Diagnosis { symptom, lines }
     }
 
-    /// Ends the program before its peers leave the stage: it must not print what it sees then.
+    /// Ends the program before its peers close their connections: it must not print what it sees then.
     fn end(&self) {
         self.signal(SIGKILL);
         let start = Instant::now();
@@ -364,7 +364,7 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
+impl Drop for Process {
     /// Ends the program and what it has started.
     fn drop(&mut self) {
         self.slow = None;
