@@ -171,10 +171,20 @@ impl Peer {
 
     /// Waits until it has got all of a long answer, and forgets it.
     pub fn gets_all(&mut self, answer: &[u8], process: &mut Process) -> Verdict {
+        let is_text = answer.contains(&b'\n');
+        let unit = if is_text { "lines" } else { "bytes" };
+        let size = |bytes: &[u8]| {
+            if is_text {
+                bytes.iter().filter(|byte| **byte == b'\n').count()
+            } else {
+                bytes.len()
+            }
+        };
+        let all = size(answer);
         process.until(|| {
             self.read();
-            let (name, count, all) = (&self.name, self.got.len(), answer.len());
-            let line = format!("{name} has got {count} of {all} bytes");
+            let count = size(&self.got);
+            let line = format!("{} has got {count} of {all} {unit}", self.name);
             match self.end {
                 _ if self.got == answer => Seen::Done(()),
                 Some(end) => Seen::Wrong(Symptom::Loses, format!("{line}, and then {end}")),

@@ -137,7 +137,14 @@ impl Process {
             let line = format!(
                 "in {seconds} s the program has woken up {wakeups} times, and this has not changed"
             );
-            return Err(self.diagnose(Symptom::Hangs, vec![missing.to_owned(), line]));
+            // On a busy machine, it spins more slowly.
+            let spins = wakeups >= SPIN_SLEEPS / 2 * seconds;
+            let symptom = if spins {
+                Symptom::Spins
+            } else {
+                Symptom::Hangs
+            };
+            return Err(self.diagnose(symptom, vec![missing.to_owned(), line]));
         }
         if Instant::now() < self.deadline {
             return Ok(());
