@@ -1,7 +1,7 @@
 //! The twelve exercises and their files.
 
+use crate::diagnosis::Verdict;
 use crate::program::Program;
-use crate::stage::Verdict;
 use crate::{own_poll, package, worlds};
 use std::fs;
 use std::io::Result;

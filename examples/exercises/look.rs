@@ -2,11 +2,34 @@
 //!
 //! Nothing here stops the process or asks it to cooperate. What cannot be read is left out.
 
-use epollet::{Interest, ffi};
 use std::collections::HashMap;
+use std::fs;
+use std::io::Result;
 use std::os::unix::fs::MetadataExt;
-use std::process::{Command, Stdio};
-use std::{fs, io};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What is seen of a process at one moment.
+pub struct Snapshot {
+    pub pid: u32,
+    pub threads: Vec<Thread>,
+    /// How many descriptors are open, and how many may be.
+    pub descriptors: usize,
+    pub limit: usize,
+    pub sockets: Vec<Socket>,
+    pub closed: Vec<Closed>,
+}
+
+pub fn snapshot(pid: u32) -> Snapshot {
+    Snapshot {
+        pid,
+        threads: threads(pid),
+        descriptors: descriptors(pid),
+        limit: limit(pid),
+        sockets: sockets(pid),
+        closed: closed(pid),
+    }
+}
 
 /// One look at a thread.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,16 +41,37 @@ pub struct Thread {
     pub ticks: u64,
     /// How often it has gone to sleep by itself.
     pub sleeps: u64,
-    /// The system call that it is in, if that can be seen, its first argument, and its fourth: the
-    /// timeout of `epoll_wait`.
-    call: Option<(&'static str, u64, i32)>,
+    /// The system call that it is in, if that can be seen.
+    call: Option<Call>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Call {
+    pub name: &'static str,
+    /// The first argument.
+    pub fd: u64,
+    pub on_socket: bool,
+    /// The fourth argument of `epoll_wait`.
+    pub timeout: i32,
 }
 
 impl Thread {
     /// The system call that it sleeps in. A thread that is stopped before a call does not sleep in it.
-    pub fn sleeps_in(&self) -> Option<(&'static str, u64, i32)> {
+    pub fn sleeps_in(&self) -> Option<Call> {
         self.call.filter(|_| self.state == 'S')
     }
+}
+
+/// Returns true if a thread sleeps in a call on a socket.
+pub fn one_blocks(threads: &[Thread]) -> bool {
+    let mut calls = threads.iter().filter_map(Thread::sleeps_in);
+    calls.any(|call| call.on_socket)
+}
+
+/// Returns true if a thread sleeps in `epoll_wait`, or in a call that cannot be seen.
+pub fn one_sleeps_in_queue(threads: &[Thread]) -> bool {
+    let mut calls = threads.iter().map(Thread::sleeps_in);
+    calls.any(|call| call.is_none_or(|call| call.name == "epoll_wait"))
 }
 
 pub fn threads(pid: u32) -> Vec<Thread> {
@@ -50,60 +94,51 @@ fn thread(pid: u32, id: u32) -> Option<Thread> {
         state: fields.first()?.chars().next()?,
         ticks: ticks(11)? + ticks(12)?, // utime and stime
         sleeps: sleeps.trim().parse().ok()?,
-        call: fs::read_to_string(format!("{task}/syscall"))
-            .ok()
-            .and_then(|text| system_call(&text)),
+        call: call(pid, id),
     })
 }
 
 /// `232 0x3 0x7f… …`: the number of the call and its arguments. `running` if it runs.
-fn system_call(text: &str) -> Option<(&'static str, u64, i32)> {
-    let mut fields = text.split_whitespace();
-    let number = fields.next()?.parse().ok()?;
-    let (_, name) = CALLS.iter().find(|(call, _)| *call == number)?;
-    let hexadecimal = |field: &str| u64::from_str_radix(field.strip_prefix("0x")?, 16).ok();
-    let first = hexadecimal(fields.next()?)?;
-    Some((name, first, hexadecimal(fields.nth(2)?)? as i32))
+fn call(pid: u32, id: u32) -> Option<Call> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{id}/syscall")).ok()?;
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    let number: u32 = fields.first()?.parse().ok()?;
+    let argument = |index: usize| {
+        let digits = fields.get(index)?.strip_prefix("0x")?;
+        u64::from_str_radix(digits, 16).ok()
+    };
+    let column = if cfg!(target_arch = "x86_64") {
+        0
+    } else if cfg!(any(target_arch = "aarch64", target_arch = "riscv64")) {
+        1
+    } else {
+        return None;
+    };
+    let is_it = |(_, numbers): &&(_, [&[u32]; 2])| numbers[column].contains(&number);
+    let fd = argument(1)?;
+    let file = fs::read_link(format!("/proc/{pid}/fd/{fd}"));
+    Some(Call {
+        name: CALLS.iter().find(is_it)?.0,
+        fd,
+        on_socket: file.is_ok_and(|file| is_socket(&file)),
+        timeout: argument(4)? as i32,
+    })
 }
 
-/// The calls in which the exercises sleep. Their numbers depend on the processor.
-#[cfg(target_arch = "x86_64")]
-const CALLS: [(u32, &str); 14] = [
-    (232, "epoll_wait"),
-    (281, "epoll_wait"), // epoll_pwait
-    (0, "read"),
-    (45, "recv"),
-    (1, "write"),
-    (44, "send"),
-    (43, "accept"),
-    (288, "accept"),
-    (42, "connect"),
-    (202, "futex"),
-    (7, "poll"),
-    (271, "poll"),
-    (35, "sleep"),
-    (230, "sleep"),
+/// The calls in which the exercises sleep, with their numbers on x86_64, and on aarch64 and riscv64.
+#[rustfmt::skip] // One line each: this is a table.
+const CALLS: [(&str, [&[u32]; 2]); 10] = [
+    ("epoll_wait", [&[232, 281], &[22]]),      // epoll_pwait
+    ("read",       [&[0],        &[63]]),
+    ("recv",       [&[45],       &[207]]),
+    ("write",      [&[1],        &[64]]),
+    ("send",       [&[44],       &[206]]),
+    ("accept",     [&[43, 288],  &[202, 242]]), // accept4
+    ("connect",    [&[42],       &[203]]),
+    ("futex",      [&[202],      &[98]]),
+    ("poll",       [&[7, 271],   &[73]]),       // ppoll
+    ("sleep",      [&[35, 230],  &[101, 115]]), // clock_nanosleep
 ];
-#[cfg(any(target_arch = "aarch64", target_arch = "riscv64"))]
-const CALLS: [(u32, &str); 11] = [
-    (22, "epoll_wait"), // epoll_pwait
-    (63, "read"),
-    (207, "recv"),
-    (64, "write"),
-    (206, "send"),
-    (202, "accept"),
-    (242, "accept"),
-    (203, "connect"),
-    (98, "futex"),
-    (73, "poll"),
-    (115, "sleep"),
-];
-#[cfg(not(any(
-    target_arch = "x86_64",
-    target_arch = "aarch64",
-    target_arch = "riscv64"
-)))]
-const CALLS: [(u32, &str); 0] = [];
 
 /// A socket of the process.
 pub struct Socket {
@@ -112,7 +147,7 @@ pub struct Socket {
     /// sockets.
     pub peer_port: Option<u16>,
     /// It is in no table, not even that of Unix sockets: the connection is over.
-    hung_up: bool,
+    pub hung_up: bool,
     pub listens: bool,
     /// Bytes that have arrived and are not read. Of a listener: connections to accept.
     pub unread: u64,
@@ -124,10 +159,22 @@ pub struct Socket {
     pub blocking: bool,
     /// What it is registered for, in any of the queues of the process; and whether that can be seen.
     pub interest: Option<u32>,
-    shows_interest: bool,
+    pub shows_interest: bool,
 }
 
-pub fn sockets(pid: u32) -> Vec<Socket> {
+impl Socket {
+    /// Otherwise nothing is known about what it has received and sent.
+    pub fn is_known(&self) -> bool {
+        self.peer_port.is_some()
+    }
+
+    /// Something has arrived that the program has not read or accepted.
+    pub fn has_input(&self) -> bool {
+        self.unread > 0 || self.peer_finished
+    }
+}
+
+fn sockets(pid: u32) -> Vec<Socket> {
     let mut by_inode = HashMap::new();
     for table in ["tcp", "tcp6"] {
         let rows = rows(&format!("/proc/{pid}/net/{table}"));
@@ -135,15 +182,12 @@ pub fn sockets(pid: u32) -> Vec<Socket> {
     }
     let unix = fs::read_to_string(format!("/proc/{pid}/net/unix")).ok();
     let files = open_files(pid);
-    let registrations = registrations(pid, &files);
+    let registrations = registrations(pid);
     let mut sockets = Vec::new();
-    for OpenFile { fd, inode, link } in files {
-        if !link.starts_with("socket:") {
-            continue;
-        }
-        let interest = registrations
-            .iter()
-            .find(|registration| (registration.fd, registration.inode) == (fd, inode));
+    for file in files.iter().filter(|file| file.is_socket()) {
+        let OpenFile { fd, inode, .. } = *file;
+        let mut interests = registrations.iter();
+        let interest = interests.find(|registration| registration.is_of(file));
         let row = by_inode.get(&inode);
         let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).unwrap_or_default();
         let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
@@ -171,139 +215,54 @@ pub fn sockets(pid: u32) -> Vec<Socket> {
     sockets
 }
 
-impl Socket {
-    /// Otherwise nothing is known about what it has received and sent.
-    pub fn is_known(&self) -> bool {
-        self.peer_port.is_some()
-    }
-
-    /// Something has arrived that the program has not read or accepted.
-    pub fn has_input(&self) -> bool {
-        self.unread > 0 || self.peer_finished
-    }
-
-    /// What is left to do with it, or `None`. If the program spins, being writable counts; if bytes
-    /// are missing, what was written counts; if long answers are, whether it can write more.
-    pub fn describe(&self, symptom: &str, has_long_answers: bool) -> Option<String> {
-        if !self.is_known() && !self.hung_up {
-            return None;
-        }
-        let level = |bit| {
-            self.interest
-                .is_some_and(|bits| bits & bit != 0 && bits & ffi::EPOLLET == 0)
-        };
-        let can_write_more = has_long_answers && symptom == "LOSES" && self.unsent == 0;
-        let state = if self.hung_up {
-            String::from("hang-up (EPOLLHUP): it was reset, or both directions have ended")
-        } else if self.listens {
-            match self.unread {
-                0 => return None,
-                1 => String::from("1 connection waits to be accepted"),
-                count => format!("{count} connections wait to be accepted"),
-            }
-        } else {
-            let mut parts = Vec::new();
-            match self.unread {
-                0 => {}
-                1 => parts.push(String::from("1 byte has arrived and is not read")),
-                count => parts.push(format!("{count} bytes have arrived and are not read")),
-            }
-            if self.peer_finished {
-                let end = match self.unread {
-                    0 => "end of file has arrived: a read returns 0",
-                    _ => "end of file follows",
-                };
-                parts.push(String::from(end));
-            }
-            if symptom == "SPINS" && level(ffi::EPOLLOUT) && self.unsent == 0 {
-                parts.push(String::from("there is room to write"));
-            }
-            if symptom == "LOSES" {
-                parts.push(match self.unsent {
-                    0 if can_write_more => {
-                        String::from("all that was written has arrived: there is room to write")
-                    }
-                    0 => String::from("all that was written has reached the peer"),
-                    count => format!("{count} bytes are not acknowledged: the peer does not read"),
-                });
-            }
-            if parts.is_empty() {
-                return None;
-            }
-            parts.join("\n        ")
-        };
-        if !self.shows_interest {
-            return Some(state);
-        }
-        let interest = self.interest.map(describe_interest);
-        let mut interest = interest.unwrap_or(String::from("not registered"));
-        let lacks_out = |bits| bits & ffi::EPOLLOUT == 0 && bits & ALWAYS != 0;
-        if can_write_more && !self.listens && self.interest.is_some_and(lacks_out) {
-            interest += ", not for EPOLLOUT";
-        }
-        Some(format!("{state}\n        {interest}"))
-    }
+/// A registration of a descriptor that is closed. A registration ends with the open file description,
+/// so it stays while a duplicate is open.
+pub struct Closed {
+    pub fd: u32,
+    /// The number names another file now.
+    pub is_used_again: bool,
+    pub interest: u32,
+    /// The duplicate, if it is a socket. Its inode is its own; all eventfds, for example, share one.
+    pub duplicate: Option<u32>,
 }
 
-fn describe_interest(bits: u32) -> String {
-    if bits & ALWAYS == 0 {
-        return String::from("registered, but disabled: its one-shot event was reported");
-    }
-    format!("registered for {:?}", Interest::from(bits & !ALWAYS))
-}
-
-/// Describes registrations of descriptors that are closed. A registration ends with the open file
-/// description, so it stays while a duplicate is open.
-pub fn closed(pid: u32) -> Vec<String> {
-    let before = registrations(pid, &open_files(pid));
+fn closed(pid: u32) -> Vec<Closed> {
+    let before = registrations(pid);
     let files = open_files(pid);
-    let after = registrations(pid, &files);
-    let is_open = |registration: &Registration| {
-        let mut files = files.iter();
-        files.any(|file| (file.fd, file.inode) == (registration.fd, registration.inode))
-    };
+    let mut registrations = registrations(pid);
     // A program that runs opens and closes files meanwhile: those do not count.
-    let closed = before
-        .iter()
-        .filter(|registration| after.contains(registration) && !is_open(registration));
-    closed
-        .map(|registration| {
-            let fd = registration.fd;
-            let is_used_again = files.iter().any(|file| file.fd == fd);
-            let old = if is_used_again { "the old " } else { "" };
-            // A socket's inode is its own. All eventfds, for example, share one.
-            let socket = format!("socket:[{}]", registration.inode);
-            let duplicate = match files.iter().find(|file| file.link == socket) {
-                Some(file) => format!("its duplicate, fd {}, is open", file.fd),
-                None => String::from("a duplicate of it is open"),
-            };
-            let interest = describe_interest(registration.interest);
-            format!("{old}fd {fd} is closed, but still registered: {duplicate}\n        {interest}")
-        })
-        .collect()
+    registrations.retain(|registration| {
+        before.contains(registration) && !files.iter().any(|file| registration.is_of(file))
+    });
+    let closed = registrations.iter().map(|registration| {
+        let is_duplicate = |file: &&OpenFile| file.is_socket() && file.inode == registration.inode;
+        Closed {
+            fd: registration.fd,
+            is_used_again: files.iter().any(|file| file.fd == registration.fd),
+            interest: registration.interest,
+            duplicate: files.iter().find(is_duplicate).map(|file| file.fd),
+        }
+    });
+    closed.collect()
 }
 
 /// Says what the kernel does not show of the processes that this one starts. Some systems restrict it.
-pub fn hidden() -> io::Result<Vec<&'static str>> {
-    let mut child = Command::new("cat") // It sleeps until its input ends.
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()?;
-    let pid = child.id();
+pub fn hidden() -> Result<Vec<String>> {
+    let mut child = Command::new("sleep").arg("9").spawn()?;
     let mut hidden = Vec::new();
-    if fs::read(format!("/proc/{pid}/syscall")).is_err() {
-        hidden.push("(not seen, because of /proc/PID/syscall: the calls that it sleeps in)");
+    for (file, what) in [
+        ("syscall", "the calls that it sleeps in"),
+        ("fdinfo/0", "its descriptors"),
+    ] {
+        if fs::read(format!("/proc/{}/{file}", child.id())).is_err() {
+            hidden.push(format!("(not seen, because of /proc/PID/{file}: {what})"));
+        }
     }
-    if fs::read(format!("/proc/{pid}/fdinfo/0")).is_err() {
-        hidden.push("(not seen, because of /proc/PID/fdinfo: its descriptors)");
-    }
-    drop(child.stdin.take());
+    child.kill()?;
     child.wait()?;
     Ok(hidden)
 }
 
-/// The kernel adds them to every interest, and removes them when a one-shot event is reported.
-const ALWAYS: u32 = ffi::EPOLLERR | ffi::EPOLLHUP;
 const O_NONBLOCK: u32 = 0o4000;
 const AFTER_END_OF_FILE: [u8; 3] = [8, 9, 11]; // CLOSE_WAIT, LAST_ACK, CLOSING
 pub const SYN_RECV: u8 = 3;
@@ -354,29 +313,42 @@ pub fn state(port: u16, peer_port: u16) -> Option<u8> {
     row.map(|row| row.state)
 }
 
-/// Returns how many descriptors are open, and how many may be.
-pub fn descriptors(pid: u32) -> (usize, usize) {
+/// Returns how many descriptors are open.
+pub fn descriptors(pid: u32) -> usize {
+    names(&format!("/proc/{pid}/fd")).len()
+}
+
+/// Returns how many descriptors may be open.
+fn limit(pid: u32) -> usize {
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
-    let limit = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"));
+    let mut lines = limits.lines();
+    let limit = lines.find_map(|line| line.strip_prefix("Max open files"));
     let soft = limit.and_then(|line| line.split_whitespace().next()?.parse().ok());
-    let open = names(&format!("/proc/{pid}/fd")).len();
-    (open, soft.unwrap_or(usize::MAX))
+    soft.unwrap_or(usize::MAX)
 }
 
 /// What a descriptor names.
 struct OpenFile {
     fd: u32,
     inode: u64,
-    link: String,
+    link: PathBuf,
+}
+
+impl OpenFile {
+    fn is_socket(&self) -> bool {
+        is_socket(&self.link)
+    }
+}
+
+fn is_socket(link: &Path) -> bool {
+    link.to_string_lossy().starts_with("socket:")
 }
 
 fn open_files(pid: u32) -> Vec<OpenFile> {
     let open_file = |fd| {
         let path = format!("/proc/{pid}/fd/{fd}");
         let inode = fs::metadata(&path).ok()?.ino();
-        let link = fs::read_link(path).ok()?.to_string_lossy().into_owned();
+        let link = fs::read_link(path).ok()?;
         Some(OpenFile { fd, inode, link })
     };
     let mut fds = names(&format!("/proc/{pid}/fd"));
@@ -394,6 +366,10 @@ struct Registration {
 }
 
 impl Registration {
+    fn is_of(&self, file: &OpenFile) -> bool {
+        (self.fd, self.inode) == (file.fd, file.inode)
+    }
+
     /// `tfd:        5 events:       19 data:                5  pos:0 ino:115b2d9 sdev:9`
     fn parse(line: &str) -> Option<Registration> {
         let fields: Vec<&str> = line.split_whitespace().collect();
@@ -410,14 +386,11 @@ impl Registration {
 }
 
 /// Returns what is registered in the queues of a process.
-fn registrations(pid: u32, files: &[OpenFile]) -> Vec<Registration> {
-    let queues = files
-        .iter()
-        .filter(|file| file.link.ends_with("[eventpoll]"));
-    let info = |queue: &OpenFile| {
-        fs::read_to_string(format!("/proc/{pid}/fdinfo/{}", queue.fd)).unwrap_or_default()
-    };
-    let infos: String = queues.map(info).collect();
+fn registrations(pid: u32) -> Vec<Registration> {
+    let mut files = open_files(pid);
+    files.retain(|file| file.link == Path::new("anon_inode:[eventpoll]"));
+    let info = |queue: &OpenFile| fs::read_to_string(format!("/proc/{pid}/fdinfo/{}", queue.fd));
+    let infos: String = files.iter().flat_map(info).collect();
     infos.lines().filter_map(Registration::parse).collect()
 }
 

@@ -13,18 +13,20 @@
 //! `solved` has the solutions, with what they teach. `cargo run -q --example exercises verify`
 //! checks the exercises themselves.
 
+mod diagnosis;
 mod exercise;
 mod look;
 mod own_poll;
 mod package;
 mod peer;
+mod process;
 mod program;
 mod slow;
-mod stage;
 mod verify;
 mod watch;
 mod worlds;
 
+use diagnosis::Symptom;
 use exercise::{EXERCISES, Exercise};
 use program::Program;
 use std::fs;
@@ -109,63 +111,70 @@ fn list(out: &mut impl Write) -> Result<bool> {
 
 /// Builds the learner's copy, runs it, and says what is wrong with it.
 fn attempt(exercise: &Exercise, out: &mut impl Write) -> Result<bool> {
-    let (name, number) = (exercise.name, exercise.number());
-    let (mine, target) = (package::mine(), package::target());
-    let copy = package::shown(&exercise.copy());
-    package::create(&mine)?;
-    if !exercise.copy().exists() {
-        exercise.write(&mine, name, &exercise.broken()?)?;
+    let (name, copy) = (exercise.name, exercise.copy());
+    if !copy.exists() {
+        exercise.write(&package::mine(), name, &exercise.broken()?)?;
+        let copy = package::shown(&copy);
         writeln!(
             out,
             "Your copy: {copy}\nIts first lines say what it should do.\n"
         )?;
     }
-    let path = target.join("debug").join(name);
-    let _ = fs::remove_file(&path); // Never run an old one.
-    if !package::build(&mine, &["--bin", name], &target)? {
-        writeln!(out, "{name}: DOES NOT COMPILE")?;
+    let Some(program) = build(exercise)? else {
+        writeln!(out, "{name}: {}", Symptom::DoesNotCompile)?;
         return Ok(false);
-    }
-    let program = Program {
-        path,
-        source: exercise.copy(),
     };
-    if let Err(diagnosis) = (exercise.play)(&program) {
-        writeln!(out, "{name}: {}", diagnosis.symptom)?;
-        for line in diagnosis.lines.iter().flat_map(|line| line.lines()) {
-            writeln!(out, "  {}", fitting(line))?;
-        }
-        for line in look::hidden()? {
-            writeln!(out, "  {line}")?;
-        }
-        if diagnosis.symptom == "NOT TRIED" {
-            return Ok(false);
-        }
-        for kind in ["out", "err"] {
-            show_printed(&program.path.with_extension(kind), out)?;
-        }
-        writeln!(out, "\nChange {copy},\nor ask: {RUN} {number} hint")?;
-        return Ok(false);
+    let verdict = (exercise.play)(&program);
+    match &verdict {
+        Ok(()) => writeln!(out, "{name}: PASSES")?,
+        Err(diagnosis) => write!(out, "{name}: {diagnosis}")?,
     }
-    fs::write(exercise.note("done"), "")?;
-    writeln!(out, "{name}: PASSES")?;
     for line in look::hidden()? {
         writeln!(out, "  {line}")?;
     }
+    match &verdict {
+        Ok(()) => show_next(exercise, out)?,
+        Err(diagnosis) if diagnosis.symptom == Symptom::NotTried => {}
+        Err(_) => show_help(exercise, &program, out)?,
+    }
+    Ok(verdict.is_ok())
+}
+
+fn build(exercise: &Exercise) -> Result<Option<Program>> {
+    let package = package::mine();
+    package::create(&package)?;
+    let arguments = ["build", "--bin", exercise.name];
+    let programs = package::build(&package, &arguments, &package::target())?;
+    Ok(programs.and_then(|mut programs| {
+        Some(Program {
+            path: programs.pop()?,
+            source: exercise.copy(),
+        })
+    }))
+}
+
+/// Remembers that an exercise is done. Shows what is learned, and what comes next.
+fn show_next(exercise: &Exercise, out: &mut impl Write) -> Result<()> {
+    fs::write(exercise.note("done"), "")?;
     for text in exercise.header("Learned")? {
         writeln!(out, "  {}", wrapped(&text))?;
     }
     let solution = package::shown(&exercise.solution());
     writeln!(out, "\nA solution to compare: {solution}")?;
     if let Some(next) = EXERCISES.iter().find(|exercise| !exercise.is_done()) {
-        writeln!(
-            out,
-            "Next: {RUN} {}, after the lesson {}",
-            next.number(),
-            next.lesson
-        )?;
+        let (number, lesson) = (next.number(), next.lesson);
+        writeln!(out, "Next: {RUN} {number}, after the lesson {lesson}")?;
     }
-    Ok(true)
+    Ok(())
+}
+
+/// Shows what the program has printed, and where to go on.
+fn show_help(exercise: &Exercise, program: &Program, out: &mut impl Write) -> Result<()> {
+    for kind in ["out", "err"] {
+        show_printed(&program.path.with_extension(kind), out)?;
+    }
+    let (copy, number) = (package::shown(&exercise.copy()), exercise.number());
+    writeln!(out, "\nChange {copy},\nor ask: {RUN} {number} hint")
 }
 
 /// Shows the end of what the program has printed, before a panic's backtrace.
@@ -182,7 +191,7 @@ fn show_printed(file: &Path, out: &mut impl Write) -> Result<()> {
         writeln!(out, "\nFrom {}:", package::shown(file))?;
     }
     for line in lines {
-        writeln!(out, "  {}", fitting(line))?;
+        writeln!(out, "  {}", wrapped(line))?;
     }
     Ok(())
 }
@@ -195,7 +204,7 @@ fn hint(exercise: &Exercise, out: &mut impl Write) -> Result<bool> {
     let seen = seen.parse().unwrap_or(0);
     let all = hints.len();
     for (number, hint) in (1..=seen + 1).zip(&hints) {
-        writeln!(out, "{number} of {all}: {}", wrapped(hint))?;
+        writeln!(out, "{}", wrapped(&format!("{number} of {all}: {hint}")))?;
     }
     if seen >= all {
         let solution = package::shown(&exercise.solution());
@@ -204,31 +213,6 @@ fn hint(exercise: &Exercise, out: &mut impl Write) -> Result<bool> {
     fs::create_dir_all(package::target())?;
     fs::write(note, all.min(seen + 1).to_string())?;
     Ok(true)
-}
-
-/// A line, as it is if it fits on a screen beside an indentation.
-fn fitting(line: &str) -> String {
-    if line.chars().count() <= 78 {
-        return line.to_owned();
-    }
-    wrapped(line)
-}
-
-/// Breaks a text into lines that fit on a screen.
-fn wrapped(text: &str) -> String {
-    let mut lines = String::new();
-    let mut width = "9 of 9: ".len();
-    for word in text.split_whitespace() {
-        if !lines.is_empty() && width + word.len() > 76 {
-            lines.truncate(lines.trim_end().len());
-            lines += "\n  ";
-            width = 2;
-        }
-        lines += word;
-        lines += " ";
-        width += word.len() + 1;
-    }
-    lines.trim_end().to_owned()
 }
 
 /// Begins again. The old copy stays beside the new one.
@@ -247,3 +231,23 @@ fn reset(exercise: &Exercise, out: &mut impl Write) -> Result<bool> {
     writeln!(out, "Your new copy: {}", package::shown(&copy))?;
     Ok(true)
 }
+
+/// Breaks a text into lines that fit on a screen, the first one also beside an indentation.
+fn wrapped(text: &str) -> String {
+    if text.chars().count() <= WIDTH {
+        return text.to_owned(); // With an indentation of its own.
+    }
+    let (mut lines, mut width) = (String::new(), 0);
+    for word in text.split_whitespace() {
+        let is_full = width + 1 + word.len() > WIDTH;
+        if width > 0 {
+            lines += if is_full { "\n  " } else { " " };
+            width = if is_full { 2 } else { width + 1 };
+        }
+        lines += word;
+        width += word.len();
+    }
+    lines
+}
+
+const WIDTH: usize = 78;

@@ -2,14 +2,15 @@
 //!
 //! They run in a copy of this package, in which `src/poll.rs` is the learner's.
 
+use crate::diagnosis::{Diagnosis, Symptom, Verdict};
 use crate::package;
 use crate::program::Program;
-use crate::stage::{Diagnosis, Verdict};
 use crate::watch::{Watch, pause_after};
 use std::fs;
-use std::io::Result;
+use std::io::{self, Result};
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// The program beside `poll.rs`.
@@ -19,7 +20,6 @@ use poll::{Events, Interest, Poll};
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 
-#[path = "EPOLLET/src/ffi.rs"]
 mod ffi;
 mod poll;
 
@@ -36,18 +36,17 @@ fn main() -> std::io::Result<()> {
 "#;
 
 /// Tests that are all asleep for so long do not end.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// And those that spin are not waited for any longer.
 const LONGEST: Duration = Duration::from_secs(60);
 const SHOWN: usize = 14;
 
 /// Writes the program that uses the learner's `poll.rs`, so that an editor understands that file.
 pub fn write_main(package: &Path, program: &str) -> Result<()> {
-    let folder = format!("src/bin/{program}");
-    let epollet = package::epollet(package, &folder).display().to_string();
-    fs::create_dir_all(package.join(&folder))?;
-    let path = package.join(folder).join("main.rs");
-    fs::write(path, MAIN.replace("EPOLLET", &epollet))
+    let folder = package.join("src/bin").join(program);
+    fs::create_dir_all(&folder)?;
+    fs::copy(package::root().join("src/ffi.rs"), folder.join("ffi.rs"))?;
+    fs::write(folder.join("main.rs"), MAIN)
 }
 
 pub fn your_own_poll(program: &Program) -> Verdict {
@@ -55,9 +54,11 @@ pub fn your_own_poll(program: &Program) -> Verdict {
     let copy = package::target().join("own_poll").join(name);
     copy_package(&copy)?;
     fs::copy(&program.source, copy.join("src/poll.rs"))?;
-    let Some(tests) = package::build_tests(&copy)? else {
+    let arguments = ["test", "--lib", "--no-run"];
+    let built = package::build(&copy, &arguments, &copy.join("target"))?;
+    let Some(tests) = built.and_then(|mut programs| programs.pop()) else {
         return Err(Diagnosis {
-            symptom: "DOES NOT COMPILE",
+            symptom: Symptom::DoesNotCompile,
             lines: vec![String::from("with epollet's tests")],
         });
     };
@@ -85,7 +86,7 @@ pub fn your_own_poll(program: &Program) -> Verdict {
     let output = package::shown(&output);
     lines.push(format!("What each of them says is in {output}"));
     Err(Diagnosis {
-        symptom: "FAILS",
+        symptom: Symptom::Fails,
         lines,
     })
 }
@@ -93,13 +94,13 @@ pub fn your_own_poll(program: &Program) -> Verdict {
 /// Runs the tests. Returns the names of the tests before an ending of a line.
 fn finished(tests: &Program, arguments: &[&str], ending: &str) -> Result<Vec<String>> {
     // The tests of the guide's pages do not depend on `poll.rs`.
-    let mut stage = tests.start(&[arguments, &["--skip=tests::guide"]].concat())?;
+    let mut process = tests.start(&[arguments, &["--skip=tests::guide"]].concat())?;
     let start = Instant::now();
     let mut watch = Watch::new();
-    while stage.ended().is_none() && !watch.is_still(PATIENCE) && start.elapsed() < LONGEST {
-        pause_after(|| watch.look(stage.pid()));
+    while process.ended().is_none() && !watch.is_still(PATIENCE) && start.elapsed() < LONGEST {
+        pause_after(|| watch.look(process.pid()));
     }
-    let output = stage.output();
+    let output = process.output();
     let names = output.lines().filter_map(|line| line.strip_suffix(ending));
     Ok(names
         .map(|name| name.trim_start_matches("test ").to_owned())
@@ -117,19 +118,14 @@ fn copy_package(copy: &Path) -> Result<()> {
             symlink(entry.path(), link)?;
         }
     }
-    copy_directory(&package::root().join("src"), &copy.join("src"))
-}
-
-fn copy_directory(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let copy = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy_directory(&entry.path(), &copy)?;
-        } else {
-            fs::copy(entry.path(), copy)?;
-        }
+    let mut cp = Command::new("cp");
+    let status = cp
+        .arg("-R")
+        .arg(package::root().join("src"))
+        .arg(copy)
+        .status()?;
+    if status.success() {
+        return Ok(());
     }
-    Ok(())
+    Err(io::Error::other("`cp` cannot copy `src`"))
 }

@@ -42,18 +42,6 @@ pub fn target() -> PathBuf {
         .join("exercises")
 }
 
-/// Returns where epollet is, seen from a directory `below` a package. The learner's copies are inside
-/// epollet: a relative path stays right when it is moved. The package of `verify` may be elsewhere.
-pub fn epollet(package: &Path, below: &str) -> PathBuf {
-    if package == mine() {
-        // From `examples/exercises/mine`, and from a directory in it.
-        let up = Path::new(below).components().map(|_| "..");
-        up.chain(["../../.."]).collect()
-    } else {
-        root()
-    }
-}
-
 /// Writes the manifest if there is none: the learner may change it. Each file in `src/bin` is a
 /// program.
 pub fn create(package: &Path) -> Result<()> {
@@ -61,6 +49,13 @@ pub fn create(package: &Path) -> Result<()> {
     if manifest.exists() {
         return Ok(());
     }
+    // The learner's copies are inside epollet: a relative path stays right when it is moved.
+    let is_inside = package == mine();
+    let epollet = if is_inside {
+        PathBuf::from("../../..")
+    } else {
+        root()
+    };
     fs::create_dir_all(package.join("src/bin"))?;
     let text = format!(
         "[package]\n\
@@ -70,52 +65,31 @@ pub fn create(package: &Path) -> Result<()> {
          publish = false\n\
          \n\
          [dependencies]\n\
-         epollet = {{ path = {:?} }}\n\
+         epollet = {{ path = {epollet:?} }}\n\
          \n\
-         [workspace] # of its own: epollet's build does not see it\n",
-        epollet(package, "")
+         [workspace] # of its own: epollet's build does not see it\n"
     );
     fs::write(manifest, text)
 }
 
-/// Builds the tests of a library, and returns their program, if it compiles.
-pub fn build_tests(package: &Path) -> Result<Option<PathBuf>> {
-    let output = cargo(package, "test")
-        .args([
-            "--lib",
-            "--no-run",
-            "--message-format=json-render-diagnostics",
-        ])
-        .args(["--target-dir", "target"])
+/// Runs `cargo build` or `cargo test --no-run`. Returns the programs, if they compile.
+pub fn build(package: &Path, arguments: &[&str], target: &Path) -> Result<Option<Vec<PathBuf>>> {
+    let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
+    let output = Command::new(cargo)
+        .args(arguments)
+        .args(["--quiet", "--offline", "--target-dir"])
+        .arg(target)
+        // The names of the programs go to its output, and the compiler's messages to the terminal.
+        .arg("--message-format=json-render-diagnostics")
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
+        .current_dir(package)
         .stderr(Stdio::inherit())
         .output()?;
     let messages = String::from_utf8_lossy(&output.stdout);
-    let program = messages
-        .split_once("\"executable\":\"")
-        .map(|(_, rest)| rest);
-    let path = program.and_then(|rest| Some(rest.split_once('"')?.0));
-    Ok(path.filter(|_| output.status.success()).map(PathBuf::from))
-}
-
-/// Builds programs of a package, into `debug` below the target directory. Returns false if one does
-/// not compile.
-pub fn build(package: &Path, what: &[&str], target: &Path) -> Result<bool> {
-    let mut command = cargo(package, "build");
-    let status = command
-        .arg("--target-dir")
-        .arg(target)
-        .args(what)
-        .status()?;
-    Ok(status.success())
-}
-
-fn cargo(package: &Path, command: &str) -> Command {
-    let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
-    let mut cargo = Command::new(cargo);
-    cargo
-        .args([command, "--quiet", "--offline"])
-        .env("CARGO_PROFILE_DEV_DEBUG", "0")
-        .env_remove("CARGO_BUILD_TARGET") // It would put the program elsewhere.
-        .current_dir(package);
-    cargo
+    let programs = messages.lines().filter_map(|message| {
+        let (_, rest) = message.split_once("\"executable\":\"")?;
+        Some(PathBuf::from(rest.split_once('"')?.0))
+    });
+    let programs = programs.collect();
+    Ok(output.status.success().then_some(programs))
 }

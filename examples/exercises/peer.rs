@@ -1,7 +1,8 @@
 //! A peer of the learner's program: one connection, which this runner reads and writes.
 
+use crate::diagnosis::{Diagnosis, Symptom, Verdict};
 use crate::look::{self, SYN_RECV};
-use crate::stage::{Diagnosis, Seen, Stage, Verdict};
+use crate::process::{Process, Seen};
 use std::ffi::{c_int, c_ulong};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 pub struct Peer {
     pub name: String,
     stream: TcpStream,
+    has_finished: bool,
     /// What the program has sent, and how that ended.
     pub got: Vec<u8>,
     pub end: Option<&'static str>,
@@ -24,16 +26,17 @@ impl Peer {
         Ok(Peer {
             name: name.to_owned(),
             stream,
+            has_finished: false,
             got: Vec::new(),
             end: None,
         })
     }
 
     /// Connects to the program. The kernel accepts for it, up to the length of the listen queue.
-    pub fn connect(name: &str, to: SocketAddr, stage: &mut Stage) -> Result<Peer, Diagnosis> {
-        let peer = Peer::open(name, to).map_err(|error| stage.peer_failed(error))?;
+    pub fn connect(name: &str, to: SocketAddr, process: &mut Process) -> Result<Peer, Diagnosis> {
+        let peer = Peer::open(name, to).map_err(|error| process.peer_failed(error))?;
         let port = peer.stream.local_addr()?.port();
-        stage.clients.insert(port, name.to_owned());
+        process.clients.names.insert(port, name.to_owned());
         Ok(peer)
     }
 
@@ -54,18 +57,13 @@ impl Peer {
     pub fn accept(
         name: &str,
         listener: &TcpListener,
-        stage: &mut Stage,
+        process: &mut Process,
     ) -> Result<Peer, Diagnosis> {
         listener.set_nonblocking(true)?;
-        let mut accepted = None;
-        stage.until(|| {
-            accepted = listener.accept().ok();
-            match accepted {
-                Some(_) => Seen::Done,
-                None => Seen::Missing(format!("the program has not connected to {name}")),
-            }
+        let (stream, _) = process.until(|| match listener.accept() {
+            Ok(accepted) => Seen::Done(accepted),
+            Err(_) => Seen::Missing(format!("the program has not connected to {name}")),
         })?;
-        let (stream, _) = accepted.expect("until it is done");
         Ok(Peer::new(name, stream)?)
     }
 
@@ -82,6 +80,7 @@ impl Peer {
 
     /// Closes the sending side, half-close, and waits until that has arrived.
     pub fn finish(&mut self) -> io::Result<()> {
+        self.has_finished = true;
         self.stream.shutdown(Shutdown::Write)?;
         self.arrived()
     }
@@ -131,49 +130,78 @@ impl Peer {
         &self.got
     }
 
-    pub fn says(&mut self, text: &str, stage: &mut Stage) -> Verdict {
+    pub fn says(&mut self, text: &str, process: &mut Process) -> Verdict {
         let result = self.stream.write_all(text.as_bytes());
-        result.map_err(|error| stage.peer_failed(error))
+        result.map_err(|error| process.peer_failed(error))
     }
 
     /// Forgets what it has got, sends a line and waits for the answer.
-    pub fn ask(&mut self, line: &str, answer: &str, stage: &mut Stage) -> Verdict {
+    pub fn ask(&mut self, line: &str, answer: &str, process: &mut Process) -> Verdict {
         self.read();
         self.got.clear();
-        self.says(line, stage)?;
-        self.gets(&format!("sent {line:?}"), answer, stage)
+        self.says(line, process)?;
+        self.gets(&format!("sent {line:?}"), answer, process)
     }
 
-    /// Waits until it has got exactly this, and is still connected.
-    pub fn gets(&mut self, after: &str, expected: &str, stage: &mut Stage) -> Verdict {
-        stage.until(|| {
+    /// Waits until it has got exactly this, and forgets it. It is still connected, unless it has
+    /// half-closed.
+    pub fn gets(&mut self, after: &str, expected: &str, process: &mut Process) -> Verdict {
+        process.until(|| {
             self.read();
             let got = String::from_utf8_lossy(&self.got);
-            let name = &self.name;
-            if let Some(end) = self.end {
-                let line = format!("{name} has {after} and got {got:?}, then {end}");
-                return Seen::Wrong("CUTS", line);
+            let line = format!("{} has {after} and got {got:?}", self.name);
+            match self.end {
+                None if got == expected => return Seen::Done(()),
+                Some(_) if got == expected && self.has_finished => return Seen::Done(()),
+                Some(end) => return Seen::Wrong(Symptom::Cuts, format!("{line}, then {end}")),
+                None => {}
             }
-            if got == expected {
-                return Seen::Done;
-            }
-            let line = format!("{name} has {after} and got {got:?}, not {expected:?}");
+            let line = format!("{line}, not {expected:?}");
             if expected.starts_with(&*got) {
                 Seen::Missing(line)
             } else if got.len() < expected.len() {
-                Seen::Wrong("LOSES", line)
+                Seen::Wrong(Symptom::Loses, line)
             } else {
-                Seen::Wrong("DIFFERS", line)
+                Seen::Wrong(Symptom::Differs, line)
             }
-        })
+        })?;
+        self.got.clear();
+        Ok(())
+    }
+
+    /// Waits until it has got all of a long answer, and forgets it.
+    pub fn gets_all(&mut self, answer: &[u8], process: &mut Process) -> Verdict {
+        let is_text = answer.contains(&b'\n');
+        let unit = if is_text { "lines" } else { "bytes" };
+        let size = |bytes: &[u8]| {
+            if is_text {
+                bytes.iter().filter(|byte| **byte == b'\n').count()
+            } else {
+                bytes.len()
+            }
+        };
+        let all = size(answer);
+        process.until(|| {
+            self.read();
+            let count = size(&self.got);
+            let line = format!("{} has got {count} of {all} {unit}", self.name);
+            match self.end {
+                _ if self.got == answer => Seen::Done(()),
+                Some(end) => Seen::Wrong(Symptom::Loses, format!("{line}, and then {end}")),
+                None if count < all => Seen::Missing(line),
+                None => Seen::Wrong(Symptom::Differs, format!("{line}, and not the right ones")),
+            }
+        })?;
+        self.got.clear();
+        Ok(())
     }
 
     /// Waits until the program has closed the connection.
-    pub fn ends(&mut self, after: &str, stage: &mut Stage) -> Verdict {
-        stage.until(|| {
+    pub fn ends(&mut self, after: &str, process: &mut Process) -> Verdict {
+        process.until(|| {
             self.read();
             match self.end {
-                Some(_) => Seen::Done,
+                Some(_) => Seen::Done(()),
                 None => Seen::Missing(format!("{} {after} and is still connected", self.name)),
             }
         })

@@ -1,6 +1,7 @@
 //! Starts the learner's program.
 
-use crate::stage::{Diagnosis, Stage};
+use crate::diagnosis::Diagnosis;
+use crate::process::Process;
 use std::ffi::c_int;
 use std::fs::File;
 use std::io;
@@ -17,27 +18,27 @@ pub struct Program {
 
 impl Program {
     /// Starts it in a process group of its own.
-    pub fn start(&self, arguments: &[&str]) -> io::Result<Stage> {
+    pub fn start(&self, arguments: &[&str]) -> io::Result<Process> {
         self.spawn(Command::new(&self.path).args(arguments))
     }
 
-    /// Starts a server, and waits until it has printed its address.
-    pub fn serve(&self) -> Result<(Stage, SocketAddr), Diagnosis> {
-        let mut stage = self.spawn(&mut Command::new(&self.path))?;
-        let address = stage.address()?;
-        Ok((stage, address))
+    /// Starts a server, and waits until it listens.
+    pub fn serve(&self) -> Result<(Process, SocketAddr), Diagnosis> {
+        let mut process = self.start(&[])?;
+        let address = process.address()?;
+        Ok((process, address))
     }
 
     /// The same, but the server can open only so many descriptors.
-    pub fn serve_with_few(&self, descriptors: usize) -> Result<(Stage, SocketAddr), Diagnosis> {
+    pub fn serve_with_few(&self, descriptors: usize) -> Result<(Process, SocketAddr), Diagnosis> {
         let script = format!("ulimit -n {descriptors}; exec \"$0\"");
         let mut shell = Command::new("sh");
-        let mut stage = self.spawn(shell.args(["-c", &script]).arg(&self.path))?;
-        let address = stage.address()?;
-        Ok((stage, address))
+        let mut process = self.spawn(shell.args(["-c", &script]).arg(&self.path))?;
+        let address = process.address()?;
+        Ok((process, address))
     }
 
-    fn spawn(&self, command: &mut Command) -> io::Result<Stage> {
+    fn spawn(&self, command: &mut Command) -> io::Result<Process> {
         let output = self.path.with_extension("out");
         let errors = self.path.with_extension("err");
         command
@@ -52,7 +53,7 @@ impl Program {
                 Ok(())
             })
         };
-        Ok(Stage::new(command.spawn()?, output))
+        Ok(Process::new(command.spawn()?, output))
     }
 }
 

@@ -25,20 +25,17 @@ impl Slow {
                 threads.push((id, false));
             }
         }
-        let loop_thread = pid;
         Slow {
-            loop_thread,
+            loop_thread: pid,
             threads,
         }
     }
 
     /// Lets stopped threads go on to their next system call, if the loop sleeps.
     pub fn step(&mut self) {
-        let threads = look::threads(self.loop_thread);
-        let mut loops = threads
-            .iter()
-            .filter(|thread| thread.id == self.loop_thread);
-        let loop_sleeps = loops.any(|thread| thread.state == 'S');
+        let mut threads = look::threads(self.loop_thread).into_iter();
+        let loop_sleeps =
+            threads.any(|thread| thread.id == self.loop_thread && thread.state == 'S');
         for (id, is_stopped) in &mut self.threads {
             *is_stopped = wait(*id, WNOHANG) || *is_stopped;
             if *is_stopped && loop_sleeps {

@@ -5,14 +5,12 @@
 //! program: `= SYMPTOM, from broken: what it does`, then lines that are replaced, and perhaps `? ` and
 //! a line that the diagnosis has to contain.
 
+use crate::diagnosis::Verdict;
 use crate::exercise::{EXERCISES, Exercise};
 use crate::package;
 use crate::program::Program;
-use crate::stage::Diagnosis;
-use std::ffi::c_int;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Result, Write};
-use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::Mutex;
 use std::thread;
@@ -31,19 +29,10 @@ struct Case {
 /// They sleep most of the time.
 const AT_ONCE: usize = 6;
 
-/// Checks the selected exercises, or all of them.
+/// Checks the selected exercises, or all of them. Two runs at once would write the same programs.
 pub fn verify(selected: &[&str], out: &mut impl Write) -> Result<bool> {
     let start = Instant::now();
     let package = package::target().join("verify");
-    fs::create_dir_all(&package)?;
-    // Held until this process ends. Two runs at once would write each other's programs.
-    let lock = File::create(package.join("lock"))?;
-    // SAFETY: the call takes no pointer.
-    if unsafe { flock(lock.as_raw_fd(), LOCK_EX | LOCK_NB) } != 0 {
-        return Err(io::Error::other(
-            "another `verify` is running in this target directory",
-        ));
-    }
     // They may not exist. epollet may have been moved since.
     let _ = fs::remove_dir_all(package.join("src"));
     let _ = fs::remove_file(package.join("Cargo.toml"));
@@ -55,69 +44,63 @@ pub fn verify(selected: &[&str], out: &mut impl Write) -> Result<bool> {
         }
         cases.extend(write_cases(exercise, &package)?);
     }
-    let target = package.join("target");
-    if !package::build(&package, &[], &target)? {
+    let Some(programs) = package::build(&package, &["build"], &package.join("target"))? else {
         writeln!(out, "a program does not compile")?;
         return Ok(false);
-    }
-    let built = start.elapsed();
+    };
+    let built = start.elapsed().as_secs_f64();
     let waiting = Mutex::new(cases.iter());
     let results = Mutex::new(Vec::new());
+    let play_all = || {
+        while let Some(case) = next(&waiting) {
+            let path = programs.iter().find(|path| path.ends_with(&case.program));
+            let verdict = (case.exercise.play)(&Program {
+                path: path.expect("cargo has built it").clone(),
+                source: case.exercise.source(&package, &case.program),
+            });
+            results.lock().unwrap().push((case, verdict));
+        }
+    };
     thread::scope(|scope| {
         for _ in 0..AT_ONCE {
-            scope.spawn(|| {
-                loop {
-                    let Some(case) = waiting.lock().unwrap().next() else {
-                        return;
-                    };
-                    let result = (case.exercise.play)(&Program {
-                        path: target.join("debug").join(&case.program),
-                        source: case.exercise.source(&package, &case.program),
-                    });
-                    results.lock().unwrap().push((case, result.err()));
-                }
-            });
+            scope.spawn(play_all);
         }
     });
     let mut results = results.into_inner().unwrap();
     results.sort_by(|(a, _), (b, _)| a.program.cmp(&b.program));
-    let mut wrong = 0;
-    for (case, diagnosis) in &results {
-        wrong += usize::from(!report(case, diagnosis.as_ref(), out)?);
+    let mut right = 0;
+    for (case, verdict) in &results {
+        right += usize::from(report(case, verdict, out)?);
     }
-    let (built, all) = (built.as_secs_f64(), start.elapsed().as_secs_f64());
-    let right = results.len() - wrong;
+    let (count, all) = (results.len(), start.elapsed().as_secs_f64());
     writeln!(
         out,
-        "{right} of {} as stated; {built:.1} s to build, {all:.1} s in all",
-        results.len()
+        "{right} of {count} as stated; {built:.1} s to build, {all:.1} s in all"
     )?;
-    Ok(wrong == 0)
+    Ok(right == count)
 }
 
-fn report(case: &Case, diagnosis: Option<&Diagnosis>, out: &mut impl Write) -> Result<bool> {
-    let symptom = diagnosis.map_or("PASSES", |diagnosis| diagnosis.symptom);
-    let lines = diagnosis.map_or(&[][..], |diagnosis| &diagnosis.lines);
-    let has = |expected: &String| {
-        let mut lines = lines.iter().flat_map(|line| line.lines());
-        lines.any(|line| line.trim() == expected)
+/// The queue is locked for a moment only, not while a case is played.
+fn next<T>(waiting: &Mutex<impl Iterator<Item = T>>) -> Option<T> {
+    waiting.lock().unwrap().next()
+}
+
+fn report(case: &Case, verdict: &Verdict, out: &mut impl Write) -> Result<bool> {
+    let said = match verdict {
+        Ok(()) => String::from("PASSES"),
+        Err(diagnosis) => diagnosis.to_string(),
     };
-    if symptom == case.expected && case.line.as_ref().is_none_or(has) {
+    let symptom = said.lines().next().unwrap_or_default();
+    let has = |expected: &String| said.lines().any(|line| line.trim() == expected);
+    let is_right = symptom == case.expected && case.line.as_ref().is_none_or(has);
+    if is_right {
         writeln!(out, "ok {} {symptom:8} {}", case.program, case.what)?;
-        return Ok(true);
+    } else {
+        let line = case.line.as_deref().unwrap_or_default();
+        writeln!(out, "NOT {}: {} {}", case.expected, case.program, case.what)?;
+        writeln!(out, "  (expected: {line})\n{said}")?;
     }
-    writeln!(
-        out,
-        "NOT {symptom}, BUT {}: {} {}",
-        case.expected, case.program, case.what
-    )?;
-    if let Some(line) = &case.line {
-        writeln!(out, "  (expected: {line})")?;
-    }
-    for line in lines.iter().flat_map(|line| line.lines()) {
-        writeln!(out, "  {}", crate::fitting(line))?;
-    }
-    Ok(false)
+    Ok(is_right)
 }
 
 /// Writes the programs of an exercise.
@@ -188,11 +171,4 @@ fn change(text: &str, lines: &str) -> Option<String> {
 fn replace_once(text: &str, old: &str, new: &str) -> Option<String> {
     let is_unique = !old.is_empty() && text.matches(old).count() == 1;
     is_unique.then(|| text.replace(old, new))
-}
-
-const LOCK_EX: c_int = 2;
-const LOCK_NB: c_int = 4;
-
-unsafe extern "C" {
-    fn flock(fd: c_int, operation: c_int) -> c_int;
 }

@@ -3,266 +3,215 @@
 //! No result depends on who is faster. Where the order matters, the program is stopped for a moment
 //! and finds everything in one batch.
 
+use crate::diagnosis::{Diagnosis, Symptom, Verdict};
 use crate::peer::Peer;
+use crate::process::{Process, Seen};
 use crate::program::Program;
 use crate::slow::Slow;
-use crate::stage::{Diagnosis, Seen, Stage, Verdict};
 use std::io;
 use std::net::TcpListener;
 use std::time::Duration;
 
 pub fn half_an_answer(program: &Program) -> Verdict {
     let listener = TcpListener::bind("127.0.0.1:0")?;
-    let mut stage = program.start(&[&listener.local_addr()?.to_string()])?;
-    let mut server = Peer::accept("the server", &listener, &mut stage)?;
-    server.gets("accepted", "please\n", &mut stage)?;
-    stage.rests("until the answer arrives")?;
+    let mut process = program.start(&[&listener.local_addr()?.to_string()])?;
+    let mut server = Peer::accept("the server", &listener, &mut process)?;
+    server.gets("accepted", "please\n", &mut process)?;
+    process.rests("until the answer arrives")?;
     // Each part arrives as one event, and the second one together with end of file. So it does not
     // help that a part fits in a buffer.
-    stage.stopped(|| server.send(&[b'a'; 40_000]))?;
+    process.stopped(|| server.send(&[b'a'; 40_000]))?;
     let first_part = "the first part of the answer";
-    stage.has_read(first_part, "until the rest of the answer arrives")?;
-    stage.has_no_blocking_stream()?;
-    stage.stopped(|| {
+    process.has_read(first_part, "until the rest of the answer arrives")?;
+    process.has_no_blocking_stream()?;
+    process.stopped(|| {
         server.send(&[b'b'; 20_000])?;
         server.finish()
     })?;
-    stage.ends_with("60000", "60000 bytes and end of file were sent")
+    process.ends_with("60000", "60000 bytes and end of file were sent")
 }
 
 pub fn one_client_left(program: &Program) -> Verdict {
-    let (mut stage, address) = program.serve()?;
-    stage.rests("until a client connects")?;
-    let descriptors = stage.descriptors();
-    let mut first = Peer::connect("client 1", address, &mut stage)?;
-    first.ask("hello\n", "hello\n", &mut stage)?;
-    let mut second = Peer::connect("client 2", address, &mut stage)?;
-    second.ask("hello\n", "hello\n", &mut stage)?;
+    let (mut process, address) = program.serve()?;
+    let mut first = Peer::connect("client 1", address, &mut process)?;
+    first.ask("hello\n", "hello\n", &mut process)?;
+    let mut second = Peer::connect("client 2", address, &mut process)?;
+    second.ask("hello\n", "hello\n", &mut process)?;
     drop(first);
-    stage.rests("after client 1 has left")?;
-    second.ask("still there?\n", "still there?\n", &mut stage)?;
+    process.rests("after client 1 has left")?;
+    second.ask("still there?\n", "still there?\n", &mut process)?;
     // The last words arrive together with end of file.
-    stage.stopped(|| {
+    process.stopped(|| {
         second.send(b"bye\n")?;
         second.finish()
     })?;
-    second.got.clear();
-    stage.until(|| {
-        let got = String::from_utf8_lossy(second.read()).into_owned();
-        let line = format!("client 2 has sent \"bye\\n\" and half-closed and got {got:?}");
-        match second.end {
-            _ if got == "bye\n" => Seen::Done,
-            Some(end) => Seen::Wrong("CUTS", format!("{line}, then {end}")),
-            None => Seen::Missing(line),
-        }
-    })?;
-    drop(second);
-    stage.rests("after both clients have left")?;
-    stage.leaves(descriptors)?;
+    second.gets("sent \"bye\\n\" and half-closed", "bye\n", &mut process)?;
+    process.all_leave(second)?;
     // The line of the first one can be read, but not answered. Of the other one, a read fails.
     for (name, text) in [("client 3", "bye\n"), ("client 4", "")] {
-        let mut leaver = Peer::connect(name, address, &mut stage)?;
-        stage.rests(&format!("after {name} has connected"))?;
-        stage.stopped(|| {
+        let mut leaver = Peer::connect(name, address, &mut process)?;
+        process.rests(&format!("after {name} has connected"))?;
+        process.stopped(|| {
             leaver.send(text.as_bytes())?;
             leaver.reset()
         })?;
-        stage.rests(&format!(
+        process.rests(&format!(
             "after {name} has sent {text:?} and reset the connection"
         ))?;
-        stage.leaves(descriptors)?;
     }
-    Ok(())
+    process.all_leave(())
 }
 
 pub fn a_slow_reader(program: &Program) -> Verdict {
     let answer = b"0123456789abcdef".repeat(500_000);
-    let (mut stage, address) = program.serve()?;
-    stage.has_long_answers = true;
-    stage.rests("until a client connects")?;
-    let descriptors = stage.descriptors();
-    let mut slow = Peer::connect("client 1", address, &mut stage)?;
-    let mut other = Peer::connect("client 2", address, &mut stage)?;
+    let (mut process, address) = program.serve()?;
+    process.clients.want_long_answers = true;
+    let mut slow = Peer::connect("client 1", address, &mut process)?;
+    let mut other = Peer::connect("client 2", address, &mut process)?;
     // Twice: what is kept for a client must not get mixed up.
     for _ in 0..2 {
         // The second request arrives while the first answer is pending.
         for _ in 0..2 {
-            slow.says("please\n", &mut stage)?;
-            stage.rests("while client 1 does not read")?;
+            slow.says("please\n", &mut process)?;
+            process.rests("while client 1 does not read")?;
         }
-        other.says("please\n", &mut stage)?;
-        gets_all(&mut other, &answer, &mut stage)?;
-        gets_all(&mut slow, &answer.repeat(2), &mut stage)?;
-        stage.rests("after both clients have got all")?;
+        other.says("please\n", &mut process)?;
+        other.gets_all(&answer, &mut process)?;
+        slow.gets_all(&answer.repeat(2), &mut process)?;
+        process.rests("after both clients have got all")?;
     }
-    stage.has_no_blocking_stream()?;
+    process.has_no_blocking_stream()?;
     drop((slow, other));
-    stage.rests("after both clients have left")?;
+    process.rests("after both clients have left")?;
     // End of file arrives with the line: no more lines will come, but the client reads on.
-    let mut half_closer = Peer::connect("client 3", address, &mut stage)?;
-    stage.stopped(|| {
+    let mut half_closer = Peer::connect("client 3", address, &mut process)?;
+    process.stopped(|| {
         half_closer.send(b"please\n")?;
         half_closer.finish()
     })?;
     half_closer.name += ", which has half-closed,";
-    stage.rests("while client 3, which has half-closed, does not read")?;
-    gets_all(&mut half_closer, &answer, &mut stage)?;
-    drop(half_closer);
-    stage.rests("after all clients have left")?;
-    stage.leaves(descriptors)
-}
-
-/// Waits for a long answer.
-fn gets_all(peer: &mut Peer, answer: &[u8], stage: &mut Stage) -> Verdict {
-    stage.until(|| {
-        peer.read();
-        let (name, count, all) = (&peer.name, peer.got.len(), answer.len());
-        if peer.got == answer {
-            return Seen::Done;
-        }
-        let line = format!("{name} has got {count} of {all} bytes");
-        match peer.end {
-            Some(end) => Seen::Wrong("LOSES", format!("{line}, and then {end}")),
-            None if count >= all => {
-                Seen::Wrong("DIFFERS", format!("{line}, and not the right ones"))
-            }
-            None => Seen::Missing(line),
-        }
-    })?;
-    peer.got.clear();
-    Ok(())
+    process.rests("while client 3, which has half-closed, does not read")?;
+    half_closer.gets_all(&answer, &mut process)?;
+    process.all_leave(half_closer)
 }
 
 pub fn counted_twice(program: &Program) -> Verdict {
     let listener = TcpListener::bind("127.0.0.1:0")?;
-    let mut stage = program.start(&[&listener.local_addr()?.to_string()])?;
-    let mut first = Peer::accept("the server for answer 1", &listener, &mut stage)?;
-    let mut second = Peer::accept("the server for answer 2", &listener, &mut stage)?;
-    let mut last = Peer::accept("the server for answer 3", &listener, &mut stage)?;
-    stage.rests("until an answer arrives")?;
+    let mut process = program.start(&[&listener.local_addr()?.to_string()])?;
+    let mut first = Peer::accept("the server for answer 1", &listener, &mut process)?;
+    let mut second = Peer::accept("the server for answer 2", &listener, &mut process)?;
+    let mut last = Peer::accept("the server for answer 3", &listener, &mut process)?;
+    process.rests("until an answer arrives")?;
     // The first answer arrives in two parts, and its end of file later than both.
     for (part, count) in [("the first part", 40), ("the rest", 60)] {
-        stage.stopped(|| first.send(&vec![b'a'; count]))?;
+        process.stopped(|| first.send(&vec![b'a'; count]))?;
         let what = format!("{part} of answer 1");
-        stage.has_read(&what, &format!("after {what}"))?;
+        process.has_read(&what, &format!("after {what}"))?;
     }
-    stage.has_no_blocking_stream()?;
-    stage.stopped(|| first.finish())?;
-    stage.rests("after answer 1 of 3")?;
+    process.has_no_blocking_stream()?;
+    process.stopped(|| first.finish())?;
+    process.rests("after answer 1 of 3")?;
     // The request has not been read. So closing resets the connection, which is another edge.
     drop(first);
-    stage.rests("after answer 1 of 3, whose connection was reset after it")?;
+    process.rests("after answer 1 of 3, whose connection was reset after it")?;
     // The second answer, its end of file and a reset arrive in one event.
-    stage.stopped(|| {
+    process.stopped(|| {
         second.send(&[b'a'; 200])?;
         second.finish()?;
         second.reset()
     })?;
-    stage.rests("after answer 2 of 3\n(connection 1 was reset after its answer)")?;
+    process.rests("after answer 2 of 3\n(connection 1 was reset after its answer)")?;
     // All bytes are there, but the last answer has not ended.
-    stage.stopped(|| last.send(&[b'a'; 300]))?;
-    stage.has_read("answer 3", "until answer 3 of 3 ends")?;
-    stage.stopped(|| last.finish())?;
+    process.stopped(|| last.send(&[b'a'; 300]))?;
+    process.has_read("answer 3", "until answer 3 of 3 ends")?;
+    process.stopped(|| last.finish())?;
     let sent = "answers of 100, 200 and 300 bytes were sent, the second together with a reset";
-    stage.ends_with("600", sent)
+    process.ends_with("600", sent)
 }
 
 pub fn one_blocks_all(program: &Program) -> Verdict {
-    let (mut stage, address) = program.serve()?;
-    stage.rests("until a client connects")?;
-    let descriptors = stage.descriptors();
-    let mut first = Peer::connect("client 1", address, &mut stage)?;
-    first.ask("one\n", "ONE\n", &mut stage)?;
-    first.says("hal", &mut stage)?;
-    let mut second = Peer::connect("client 2", address, &mut stage)?;
-    second.ask("two\n", "TWO\n", &mut stage)?;
-    stage.rests("while client 1 has sent half a line")?;
-    first.got.clear();
-    first.gets("sent half a line", "", &mut stage)?;
-    first.ask("f\n", "HALF\n", &mut stage)?;
+    let (mut process, address) = program.serve()?;
+    let mut first = Peer::connect("client 1", address, &mut process)?;
+    first.ask("one\n", "ONE\n", &mut process)?;
+    first.says("hal", &mut process)?;
+    let mut second = Peer::connect("client 2", address, &mut process)?;
+    second.ask("two\n", "TWO\n", &mut process)?;
+    process.rests("while client 1 has sent half a line")?;
+    first.gets("sent half a line", "", &mut process)?;
+    first.ask("f\n", "HALF\n", &mut process)?;
     // Two lines and a half in one event.
-    second.ask("three\nfour\nfi", "THREE\nFOUR\n", &mut stage)?;
-    second.ask("ve\n", "FIVE\n", &mut stage)?;
+    second.ask("three\nfour\nfi", "THREE\nFOUR\n", &mut process)?;
+    second.ask("ve\n", "FIVE\n", &mut process)?;
     for (name, text, what) in [
         ("client 3", "hal", "half a line"),
         ("client 4", "line\n", "a line"),
     ] {
-        let mut leaver = Peer::connect(name, address, &mut stage)?;
-        leaver.ask("hello\n", "HELLO\n", &mut stage)?;
-        stage.stopped(|| {
+        let mut leaver = Peer::connect(name, address, &mut process)?;
+        leaver.ask("hello\n", "HELLO\n", &mut process)?;
+        process.stopped(|| {
             leaver.send(text.as_bytes())?;
             leaver.reset()
         })?;
-        stage.rests(&format!(
+        process.rests(&format!(
             "after {name} has sent {what} and reset the connection"
         ))?;
     }
-    second.ask("still there?\n", "STILL THERE?\n", &mut stage)?;
-    stage.has_no_blocking_stream()?;
-    drop((first, second));
-    stage.rests("after both clients have left")?;
-    stage.leaves(descriptors)
+    second.ask("still there?\n", "STILL THERE?\n", &mut process)?;
+    process.has_no_blocking_stream()?;
+    process.all_leave((first, second))
 }
 
 pub fn wrong_client(program: &Program) -> Verdict {
-    let (mut stage, address) = program.serve()?;
-    stage.rests("until a client connects")?;
-    let descriptors = stage.descriptors();
-    let mut first = Peer::connect("client 1", address, &mut stage)?;
-    place(&mut first, &mut stage)?;
+    let (mut process, address) = program.serve()?;
+    let mut first = Peer::connect("client 1", address, &mut process)?;
+    place(&mut first, &mut process)?;
     // Twice, because a place that is not used again at once can be used again later.
     for name in ["client 3", "client 5"] {
-        let mut leaver = Peer::connect("the removed client", address, &mut stage)?;
-        let removed = place(&mut leaver, &mut stage)?;
-        stage.rests("until a client sends something")?;
+        let mut leaver = Peer::connect("the removed client", address, &mut process)?;
+        let removed = place(&mut leaver, &mut process)?;
+        process.rests("until a client sends something")?;
         // One batch, in this order.
-        let mut newcomer = stage.stopped(|| {
+        let mut newcomer = process.stopped(|| {
             first.send(format!("remove {removed}\n").as_bytes())?;
             let newcomer = Peer::open(name, address)?;
             newcomer.queued()?;
             leaver.finish()?;
             Ok(newcomer)
         })?;
-        place(&mut newcomer, &mut stage)?;
-        stage.rests("until a client sends something")?;
-        place(&mut newcomer, &mut stage)?; // It is still connected.
-        leaver.ends("was removed", &mut stage)?;
-        newcomer.ask("hello\n", "hello\n", &mut stage)?;
-        first.ask("hello\n", "hello\n", &mut stage)?;
+        place(&mut newcomer, &mut process)?;
+        process.rests("until a client sends something")?;
+        place(&mut newcomer, &mut process)?; // It is still connected.
+        leaver.ends("was removed", &mut process)?;
+        newcomer.ask("hello\n", "hello\n", &mut process)?;
+        first.ask("hello\n", "hello\n", &mut process)?;
     }
-    drop(first);
-    stage.rests("after all clients have left")?;
-    stage.leaves(descriptors)
+    process.all_leave(first)
 }
 
 /// Waits until the program has told a client its place.
-fn place(peer: &mut Peer, stage: &mut Stage) -> Result<usize, Diagnosis> {
-    let mut place = None;
-    stage.until(|| {
+fn place(peer: &mut Peer, process: &mut Process) -> Result<usize, Diagnosis> {
+    process.until(|| {
         let got = String::from_utf8_lossy(peer.read()).into_owned();
-        let number = got
-            .strip_prefix("place ")
-            .and_then(|rest| rest.strip_suffix('\n'));
-        place = number.and_then(|number| number.parse().ok());
         let line = format!("{} has connected and got {got:?}", peer.name);
-        match (place, peer.end) {
-            (_, Some(end)) => Seen::Wrong("CUTS", format!("{line}, then {end}, unasked")),
-            (Some(_), None) => Seen::Done,
-            (None, None) => Seen::Missing(format!("{line}, not \"place …\"")),
+        if let Some(end) = peer.end {
+            return Seen::Wrong(Symptom::Cuts, format!("{line}, then {end}, unasked"));
         }
-    })?;
-    Ok(place.expect("until it is done"))
+        let number = got.strip_prefix("place ");
+        let number = number.and_then(|rest| rest.strip_suffix('\n')?.parse().ok());
+        match number {
+            Some(place) => Seen::Done(place),
+            None => Seen::Missing(format!("{line}, not \"place …\"")),
+        }
+    })
 }
 
 pub fn flood(program: &Program) -> Verdict {
-    let (mut stage, address) = program.serve()?;
-    stage.rests("until a client connects")?;
-    let descriptors = stage.descriptors();
-    let mut flood = Peer::connect("client 1", address, &mut stage)?;
-    let mut quiet = Peer::connect("client 2", address, &mut stage)?;
-    stage.rests("until a client sends something")?;
+    let (mut process, address) = program.serve()?;
+    let mut flood = Peer::connect("client 1", address, &mut process)?;
+    let mut quiet = Peer::connect("client 2", address, &mut process)?;
+    process.rests("until a client sends something")?;
     // As much as the buffers hold, and behind it one line of another client, in one batch.
-    let sent = stage.stopped(|| {
+    let sent = process.stopped(|| {
         let mut sent = 0;
         loop {
             let count = flood.send_some(&[b'.'; 64 * 1024]);
@@ -275,143 +224,99 @@ pub fn flood(program: &Program) -> Verdict {
         Ok(sent)
     })?;
     // The answer tells how much the program has read before it: no clock is needed.
-    stage.until(|| {
+    process.until(|| {
         let got = String::from_utf8_lossy(quiet.read()).into_owned();
         let line = format!("client 1 sent {sent} bytes, then client 2 sent \"ping\\n\"");
         match got.trim_end().parse::<usize>() {
             _ if !got.ends_with('\n') => Seen::Missing(format!("{line} and got {got:?}")),
-            Ok(read) if read <= sent / 2 => Seen::Done,
+            Ok(read) if read <= sent / 2 => Seen::Done(()),
             Ok(read) => Seen::Wrong(
-                "STARVES",
+                Symptom::Starves,
                 format!("{line}, and the answer\nsays that {read} bytes had been read before"),
             ),
-            Err(_) => Seen::Wrong("DIFFERS", format!("{line} and got {got:?}")),
+            Err(_) => Seen::Wrong(Symptom::Differs, format!("{line} and got {got:?}")),
         }
     })?;
-    stage.has_read("the flood", "after the flood")?;
+    process.has_read("the flood", "after the flood")?;
     let total = sent + "ping\n\n".len();
-    flood.ask("\n", &format!("{total}\n"), &mut stage)?;
-    stage.rests("after the flood")?;
-    stage.has_no_blocking_stream()?;
-    drop((flood, quiet));
-    stage.rests("after both clients have left")?;
-    stage.leaves(descriptors)
+    flood.ask("\n", &format!("{total}\n"), &mut process)?;
+    process.rests("after the flood")?;
+    process.has_no_blocking_stream()?;
+    process.all_leave((flood, quiet))
 }
 
 pub fn left_behind(program: &Program) -> Verdict {
-    let (mut stage, address) = program.serve()?;
-    stage.rests("until a client connects")?;
-    let descriptors = stage.descriptors();
+    let (mut process, address) = program.serve()?;
     // So many that a number of calls which looks large enough is not.
-    let mut clients = stage.stopped(|| {
+    let mut clients = process.stopped(|| {
         let connect = |number| Peer::open(&format!("client {number}"), address);
         (1..=100).map(connect).collect::<Result<Vec<_>, _>>()
     })?;
     for client in &mut clients {
-        client.gets("connected with 99 others", "hello\n", &mut stage)?;
+        client.gets("connected with 99 others", "hello\n", &mut process)?;
     }
-    stage.rests("until a client does something")?;
-    drop(clients);
-    stage.rests("after all clients have left")?;
-    stage.leaves(descriptors)
+    process.rests("until a client does something")?;
+    process.all_leave(clients)
 }
 
 pub fn no_descriptor(program: &Program) -> Verdict {
     const DESCRIPTORS: usize = 16;
-    let (mut stage, address) = program.serve_with_few(DESCRIPTORS)?;
-    stage.rests("until a client connects")?;
-    let descriptors = stage.descriptors();
-    if descriptors == 0 {
+    let (mut process, address) = program.serve_with_few(DESCRIPTORS)?;
+    let at_first = process.descriptors;
+    if at_first == 0 {
         return Err(io::Error::other("it cannot see the program's descriptors").into());
     }
     let mut clients = Vec::new();
-    while descriptors + clients.len() < DESCRIPTORS {
-        let mut client = Peer::connect(
-            &format!("client {}", clients.len() + 1),
-            address,
-            &mut stage,
-        )?;
-        client.ask("hello\n", "hello\n", &mut stage)?;
+    while at_first + clients.len() < DESCRIPTORS {
+        let name = format!("client {}", clients.len() + 1);
+        let mut client = Peer::connect(&name, address, &mut process)?;
+        client.ask("hello\n", "hello\n", &mut process)?;
         clients.push(client);
     }
     let mut waiting = Vec::new();
     for number in 1..=4 {
-        let mut client = Peer::connect(&format!("late client {number}"), address, &mut stage)?;
-        client.says("hello\n", &mut stage)?;
+        let mut client = Peer::connect(&format!("late client {number}"), address, &mut process)?;
+        client.says("hello\n", &mut process)?;
         waiting.push(client);
     }
-    stage.rests("while clients wait for a descriptor")?;
-    clients[0].ask("hello\n", "hello\n", &mut stage)?;
+    process.rests("while clients wait for a descriptor")?;
+    clients[0].ask("hello\n", "hello\n", &mut process)?;
     for client in &mut waiting {
         drop(clients.pop());
-        client.gets("waited until another left", "hello\n", &mut stage)?;
+        client.gets("waited until another left", "hello\n", &mut process)?;
     }
-    stage.rests("until a client does something")?;
-    drop((clients, waiting));
-    stage.rests("after all clients have left")?;
-    stage.leaves(descriptors)
+    process.rests("until a client does something")?;
+    process.all_leave((clients, waiting))
 }
 
 pub fn wake_then_send(program: &Program) -> Verdict {
-    let (mut stage, address) = program.serve()?;
-    stage.rests("until a client connects")?;
-    let descriptors = stage.descriptors();
-    let mut client = Peer::connect("the client", address, &mut stage)?;
+    let (mut process, address) = program.serve()?;
+    let mut client = Peer::connect("the client", address, &mut process)?;
     // One after the other, and with a slow second thread: the loop sleeps when the result is ready.
-    let mut slow = Slow::new(stage.pid());
-    for number in 0..3_u64 {
-        let square = format!("{}\n", number * number);
-        client.says(&format!("{number}\n"), &mut stage)?;
-        stage.until(|| {
-            slow.step();
-            let got = String::from_utf8_lossy(client.read()).into_owned();
-            match client.end {
-                Some(end) => {
-                    slow.end();
-                    Seen::Wrong("CUTS", format!("the client has got {got:?}, then {end}"))
-                }
-                None if got == square => Seen::Done,
-                None => Seen::Missing(format!("{number} was sent, and {got:?} came back")),
-            }
-        })?;
-        client.got.clear();
+    process.slow = Some(Slow::new(process.pid()));
+    for [number, square] in [["0\n", "0\n"], ["1\n", "1\n"], ["2\n", "4\n"]] {
+        client.ask(number, square, &mut process)?;
     }
-    drop(slow);
+    process.slow = None;
     // All at once: many results are ready when the loop looks.
     let numbers: String = (0..1000_u64).map(|number| format!("{number}\n")).collect();
     let squares: String = (0..1000_u64)
         .map(|number| format!("{}\n", number * number))
         .collect();
-    client.says(&numbers, &mut stage)?;
-    stage.until(|| {
-        let got = String::from_utf8_lossy(client.read()).into_owned();
-        let line = format!(
-            "1000 numbers were sent, and {} squares came back",
-            got.lines().count()
-        );
-        match client.end {
-            Some(end) => Seen::Wrong("CUTS", format!("{line}, and then {end}")),
-            None if got == squares => Seen::Done,
-            None if squares.starts_with(&got) => Seen::Missing(line),
-            None => Seen::Wrong(
-                "DIFFERS",
-                format!("{line}, but not the right ones in order"),
-            ),
-        }
-    })?;
-    stage.rests("after all squares were sent")?;
-    drop(client);
-    stage.rests("after the client has left")?;
-    stage.leaves(descriptors)
+    client.says(&numbers, &mut process)?;
+    client.name += ", which has sent 1000 numbers,";
+    client.gets_all(squares.as_bytes(), &mut process)?;
+    process.rests("after all squares were sent")?;
+    process.all_leave(client)
 }
 
 pub fn second_backend(program: &Program) -> Verdict {
     // What epoll reports. The other queue has to report the same.
     const EXPECTED: [&str; 4] = ["1 1 1 1", "1 - 1 -", "1", "0"];
-    let mut stage = program.start(&[])?;
-    stage.still = Duration::from_secs(2); // It sleeps for up to a second, with a timeout.
-    stage.ends(|| String::from("the table is not complete"))?;
-    let output = stage.output();
+    let mut process = program.start(&[])?;
+    process.still = Duration::from_secs(2); // It sleeps for up to a second, with a timeout.
+    process.ends(|| String::from("the table is not complete"))?;
+    let output = process.output();
     let rows: Vec<Vec<&str>> = output
         .lines()
         .filter(|line| line.contains('|'))
@@ -430,6 +335,6 @@ pub fn second_backend(program: &Program) -> Verdict {
     if lines.is_empty() {
         return Ok(());
     }
-    let symptom = "DIFFERS";
+    let symptom = Symptom::Differs;
     Err(Diagnosis { symptom, lines })
 }

@@ -1,8 +1,10 @@
-//! The learner's program on stage: watched, stopped for a moment, ended.
+//! The learner's program as a process: watched, stopped for a moment, ended.
 //!
 //! A wait ends with success or with a symptom.
 
-use crate::look::{self, Socket, Thread};
+use crate::diagnosis::{Clients, Diagnosis, Symptom, Verdict, describe};
+use crate::look::{self, Snapshot, Socket, Thread, one_blocks, one_sleeps_in_queue};
+use crate::slow::Slow;
 use crate::watch::{SPIN_SLEEPS, Watch, pause_after};
 use std::collections::HashMap;
 use std::ffi::c_int;
@@ -14,62 +16,60 @@ use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
-/// What is wrong with a program: `HANGS` and so on, and what was seen.
-#[derive(Debug)]
-pub struct Diagnosis {
-    pub symptom: &'static str,
-    pub lines: Vec<String>,
-}
-
-pub type Verdict = Result<(), Diagnosis>;
-
-/// This runner itself could not do something. Nothing is known about the program.
-impl From<io::Error> for Diagnosis {
-    fn from(error: io::Error) -> Diagnosis {
-        Diagnosis {
-            symptom: "NOT TRIED",
-            lines: vec![format!("this runner failed: {error}")],
-        }
-    }
-}
-
 /// What a peer sees while it waits for the program.
-pub enum Seen {
-    Done,
+pub enum Seen<T = ()> {
+    Done(T),
     /// What has not happened yet. A text that changes is progress.
     Missing(String),
-    Wrong(&'static str, String),
+    Wrong(Symptom, String),
 }
 
-/// What is seen of a program's threads and sockets at one moment.
-struct Snapshot {
-    threads: Vec<Thread>,
-    sockets: Vec<Socket>,
-}
-
-/// A program that runs.
-pub struct Stage {
+/// A program that runs, watched.
+pub struct Process {
     child: Child,
     output: PathBuf,
     deadline: Instant,
-    /// The clients, by their ports.
-    pub clients: HashMap<u16, String>,
-    /// Answers are longer than the send buffers: a program needs `EPOLLOUT` to write all of one.
-    pub has_long_answers: bool,
+    pub clients: Clients,
+    /// Makes the program's other threads slow.
+    pub slow: Option<Slow>,
+    /// How many descriptors are open without clients.
+    pub descriptors: usize,
     /// A program that is asleep for so long, with peers that wait, will not wake up.
     pub still: Duration,
 }
 
-impl Stage {
-    pub fn new(child: Child, output: PathBuf) -> Stage {
-        Stage {
+impl Process {
+    pub fn new(child: Child, output: PathBuf) -> Process {
+        Process {
             child,
             output,
             deadline: Instant::now() + LIMIT,
-            clients: HashMap::new(),
-            has_long_answers: false,
+            clients: Clients {
+                names: HashMap::new(),
+                want_long_answers: false,
+            },
+            slow: None,
+            descriptors: 0,
             still: Duration::from_millis(400),
         }
+    }
+
+    /// Waits until a server has printed its address, and sleeps.
+    pub fn address(&mut self) -> Result<SocketAddr, Diagnosis> {
+        let output = self.output.clone();
+        let address = self.until(|| {
+            let printed = fs::read_to_string(&output).unwrap_or_default();
+            let mut lines = printed.lines();
+            match lines.find_map(|line| line.strip_prefix("listening on ")?.parse().ok()) {
+                Some(address) => Seen::Done(address),
+                None => Seen::Missing(String::from(
+                    "the program has not printed `listening on ADDRESS`",
+                )),
+            }
+        })?;
+        self.rests("until a client connects")?;
+        self.descriptors = look::descriptors(self.pid());
+        Ok(address)
     }
 
     /// What the program has printed.
@@ -77,38 +77,23 @@ impl Stage {
         fs::read_to_string(&self.output).unwrap_or_default()
     }
 
-    /// Waits until the program has printed its address.
-    pub fn address(&mut self) -> Result<SocketAddr, Diagnosis> {
-        let output = self.output.clone();
-        let mut address = None;
-        self.until(|| {
-            let printed = fs::read_to_string(&output).unwrap_or_default();
-            let mut lines = printed.lines();
-            address = lines.find_map(|line| line.strip_prefix("listening on ")?.parse().ok());
-            match address {
-                Some(_) => Seen::Done,
-                None => Seen::Missing(String::from(
-                    "the program has not printed `listening on ADDRESS`",
-                )),
-            }
-        })?;
-        Ok(address.expect("until it is done"))
-    }
-
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Waits until the peers have seen what they wait for.
-    pub fn until(&mut self, mut look: impl FnMut() -> Seen) -> Verdict {
+    pub fn until<T>(&mut self, mut look: impl FnMut() -> Seen<T>) -> Result<T, Diagnosis> {
         let mut watch = Watch::new();
         let mut missing_before = String::new();
         let mut when_still = None;
         loop {
+            if let Some(slow) = &mut self.slow {
+                slow.step();
+            }
             // In this order: a program that has ended has done all that it does.
             let (ended, seen) = pause_after(|| (self.ended(), look()));
             let missing = match seen {
-                Seen::Done => return Ok(()),
+                Seen::Done(seen) => return Ok(seen),
                 Seen::Wrong(symptom, line) => return Err(self.wrong(symptom, line)),
                 Seen::Missing(missing) => missing,
             };
@@ -121,11 +106,11 @@ impl Stage {
                 when_still = None;
             }
             if let Some(now) = when_still {
-                return Err(self.stuck(now, missing));
+                return Err(self.stuck(&now, missing));
             }
             watch.look(self.pid());
             if let Some(line) = watch.spins() {
-                return Err(self.diagnose("SPINS", vec![missing, line]));
+                return Err(self.diagnose(Symptom::Spins, vec![missing, line]));
             }
             if watch.is_still(self.still) {
                 // What it has written can still be on its way. So the peers look once more.
@@ -144,7 +129,7 @@ impl Stage {
         let printed = fs::metadata(&self.output).map_or(0, |file| file.len());
         if printed > 10_000_000 {
             let line = format!("the program has printed {printed} bytes");
-            return Err(self.diagnose("SPINS", vec![missing.to_owned(), line]));
+            return Err(self.diagnose(Symptom::Spins, vec![missing.to_owned(), line]));
         }
         let (waited, wakeups) = (watch.started.elapsed(), watch.sleeps());
         if waited > self.still * PATIENCE && wakeups >= 10 {
@@ -152,7 +137,14 @@ impl Stage {
             let line = format!(
                 "in {seconds} s the program has woken up {wakeups} times, and this has not changed"
             );
-            return Err(self.diagnose("HANGS", vec![missing.to_owned(), line]));
+            // On a busy machine, it spins more slowly.
+            let spins = wakeups >= SPIN_SLEEPS / 2 * seconds;
+            let symptom = if spins {
+                Symptom::Spins
+            } else {
+                Symptom::Hangs
+            };
+            return Err(self.diagnose(symptom, vec![missing.to_owned(), line]));
         }
         if Instant::now() < self.deadline {
             return Ok(());
@@ -160,7 +152,7 @@ impl Stage {
         self.end();
         let limit = LIMIT.as_secs();
         Err(Diagnosis {
-            symptom: "NOT TRIED",
+            symptom: Symptom::NotTried,
             lines: vec![
                 format!("the attempt was ended after {limit} s, in this state:"),
                 missing.to_owned(),
@@ -173,15 +165,12 @@ impl Stage {
     pub fn has_read(&mut self, what: &str, when: &str) -> Verdict {
         self.rests(when)?;
         let now = self.snapshot();
-        if now
-            .sockets
-            .iter()
-            .all(|socket| socket.listens || socket.unread == 0)
-        {
+        let is_read = |socket: &Socket| socket.listens || socket.unread == 0;
+        if now.sockets.iter().all(is_read) {
             return Ok(());
         }
         let missing = format!("{what} has arrived and is not read to the end");
-        Err(self.stuck(now, missing))
+        Err(self.stuck(&now, missing))
     }
 
     /// Checks that no stream is blocking. Its peers may not notice: with a timeout, for example, a
@@ -197,11 +186,12 @@ impl Stage {
             "fd {} is a blocking stream: a read or a write can sleep in it",
             socket.fd
         );
-        Err(self.describe("BLOCKS", vec![line], &now))
+        Err(self.report(Symptom::Blocks, vec![line], &now))
     }
 
     /// Waits until the program sleeps in its queue, with nothing left to do.
     pub fn rests(&mut self, when: &str) -> Verdict {
+        let rest = |threads: &[Thread]| !one_blocks(threads) && one_sleeps_in_queue(threads);
         let mut watch = Watch::new();
         let expected = format!("the program should sleep in `poll` {when}");
         loop {
@@ -210,15 +200,13 @@ impl Stage {
             }
             pause_after(|| watch.look(self.pid()));
             if let Some(line) = watch.spins() {
-                return Err(self.diagnose("SPINS", vec![expected, line]));
+                return Err(self.diagnose(Symptom::Spins, vec![expected, line]));
             }
             if watch.is_still(Duration::from_millis(1000 / SPIN_SLEEPS)) {
-                // First a look that costs little.
-                let threads = look::threads(self.pid());
-                if calls(&threads).next().is_some() || !one_sleeps_in_queue(&threads) {
-                    let now = self.snapshot();
-                    if now.blocks() || !one_sleeps_in_queue(&now.threads) {
-                        return Err(self.stuck(now, expected));
+                if !rest(&look::threads(self.pid())) {
+                    let now = self.snapshot(); // Again: it may have been there for a moment.
+                    if !rest(&now.threads) {
+                        return Err(self.stuck(&now, expected));
                     }
                 }
                 if watch.started.elapsed() > Duration::from_millis(150) {
@@ -247,7 +235,7 @@ impl Stage {
             return Ok(());
         }
         Err(Diagnosis {
-            symptom: "DIFFERS",
+            symptom: Symptom::Differs,
             lines: vec![missing()],
         })
     }
@@ -275,23 +263,21 @@ impl Stage {
         result.map_err(|error| self.peer_failed(error))
     }
 
-    pub fn descriptors(&self) -> usize {
-        look::descriptors(self.pid()).0
-    }
-
-    /// Waits until no more descriptors are open than before.
-    pub fn leaves(&mut self, before: usize) -> Verdict {
-        let pid = self.pid();
-        let result = self.until(|| match look::descriptors(pid).0 {
-            now if now <= before => Seen::Done,
+    /// Lets all clients leave, and waits until the program has closed its connections to them.
+    pub fn all_leave<T>(&mut self, clients: T) -> Verdict {
+        drop(clients);
+        self.rests("after all clients have left")?;
+        let (pid, at_first) = (self.pid(), self.descriptors);
+        let result = self.until(|| match look::descriptors(pid) {
+            now if now <= at_first => Seen::Done(()),
             now => Seen::Missing(format!(
                 "all clients have left, and {} more descriptors than at first are open",
-                now - before
+                now - at_first
             )),
         });
         result.map_err(|mut diagnosis| {
-            if matches!(diagnosis.symptom, "HANGS" | "LOSES") {
-                diagnosis.symptom = "LEAKS";
+            if matches!(diagnosis.symptom, Symptom::Hangs | Symptom::Loses) {
+                diagnosis.symptom = Symptom::Leaks;
             }
             diagnosis
         })
@@ -306,14 +292,15 @@ impl Stage {
             | ErrorKind::ConnectionReset
             | ErrorKind::NotConnected => {
                 let line = "a peer cannot continue, because the program has closed its socket";
-                self.wrong("CUTS", format!("{line}: {error}"))
+                self.wrong(Symptom::Cuts, format!("{line}: {error}"))
             }
             _ => error.into(),
         }
     }
 
     /// A peer has seen something wrong. If the program is just ending, that is why.
-    fn wrong(&mut self, symptom: &'static str, line: String) -> Diagnosis {
+    fn wrong(&mut self, symptom: Symptom, line: String) -> Diagnosis {
+        self.slow = None; // A slow thread could not end.
         let mut watch = Watch::new();
         while !watch.is_still(Duration::from_millis(40)) && watch.started.elapsed() < self.still {
             if let Some(status) = self.ended() {
@@ -334,101 +321,41 @@ impl Stage {
             (None, signal) => format!("signal {} has ended the program", signal.unwrap_or(0)),
         };
         Diagnosis {
-            symptom: "ENDS",
+            symptom: Symptom::Ends,
             lines: vec![missing, how],
         }
     }
 
     fn snapshot(&self) -> Snapshot {
-        Snapshot {
-            threads: look::threads(self.pid()),
-            sockets: look::sockets(self.pid()),
-        }
+        look::snapshot(self.pid())
     }
 
     /// It sleeps, and nothing will wake it. Where, and what is left to do, tell what is wrong.
-    fn stuck(&self, now: Snapshot, missing: String) -> Diagnosis {
+    fn stuck(&self, now: &Snapshot, missing: String) -> Diagnosis {
         let mut sockets = now.sockets.iter();
         let may_have_something_to_do = now.sockets.is_empty()
             || sockets.any(|socket| !socket.is_known() || socket.has_input());
-        if now.blocks() {
-            self.describe("BLOCKS", vec![missing], &now)
+        if one_blocks(&now.threads) {
+            self.report(Symptom::Blocks, vec![missing], now)
         } else if may_have_something_to_do || !one_sleeps_in_queue(&now.threads) {
-            self.describe("HANGS", vec![missing], &now)
+            self.report(Symptom::Hangs, vec![missing], now)
         } else {
             let line = String::from("no socket has bytes to read or connections to accept");
-            self.describe("LOSES", vec![missing, line], &now)
+            self.report(Symptom::Loses, vec![missing, line], now)
         }
     }
 
-    fn diagnose(&self, symptom: &'static str, lines: Vec<String>) -> Diagnosis {
-        self.describe(symptom, lines, &self.snapshot())
+    fn diagnose(&self, symptom: Symptom, lines: Vec<String>) -> Diagnosis {
+        self.report(symptom, lines, &self.snapshot())
     }
 
-    /// Adds what can be seen from outside.
-    fn describe(&self, symptom: &'static str, mut lines: Vec<String>, now: &Snapshot) -> Diagnosis {
-        let pid = self.pid();
-        let sockets = &now.sockets;
-        if symptom != "SPINS" {
-            for thread in &now.threads {
-                let Some((call, argument, timeout)) = thread.sleeps_in() else {
-                    continue;
-                };
-                let who = if thread.id == pid {
-                    "the program"
-                } else {
-                    "another thread"
-                };
-                let socket = sockets
-                    .iter()
-                    .find(|socket| u64::from(socket.fd) == argument);
-                let kind = match socket {
-                    Some(socket) if socket.blocking => ", a blocking socket",
-                    _ => "",
-                };
-                match call {
-                    "futex" if thread.id != pid => {} // A worker without work.
-                    "futex" => lines.push(format!(
-                        "{who} sleeps in futex: it waits for a lock, a channel or a thread"
-                    )),
-                    "epoll_wait" if timeout > 0 => lines.push(format!(
-                        "{who} sleeps in epoll_wait on fd {argument}, until a timeout of {timeout} ms:\n\
-                         meanwhile nothing reads what has arrived"
-                    )),
-                    "poll" | "sleep" => lines.push(format!("{who} sleeps in {call}")),
-                    _ => lines.push(format!("{who} sleeps in {call} on fd {argument}{kind}")),
-                }
-            }
-        }
-        let (open, limit) = look::descriptors(pid);
-        if open >= limit {
-            lines.push(format!(
-                "all {limit} descriptors that the program may open are in use"
-            ));
-        }
-        let described: Vec<_> = sockets
-            .iter()
-            .filter_map(|socket| {
-                let port = socket.peer_port;
-                let client = port.and_then(|port| self.clients.get(&port));
-                let name = client.map_or(String::new(), |name| format!(", {name}"));
-                Some(format!(
-                    "fd {}{name}: {}",
-                    socket.fd,
-                    socket.describe(symptom, self.has_long_answers)?
-                ))
-            })
-            .collect();
-        lines.extend(described.iter().take(4).cloned());
-        if described.len() > 4 {
-            lines.push(format!("and {} more descriptors", described.len() - 4));
-        }
-        lines.extend(look::closed(pid).into_iter().take(2));
+    fn report(&self, symptom: Symptom, mut lines: Vec<String>, now: &Snapshot) -> Diagnosis {
+        lines.extend(describe(symptom, now, &self.clients));
         self.end();
         Diagnosis { symptom, lines }
     }
 
-    /// Ends the program before its peers leave the stage: it must not print what it sees then.
+    /// Ends the program before its peers close their connections: it must not print what it sees then.
     fn end(&self) {
         self.signal(SIGKILL);
         let start = Instant::now();
@@ -444,33 +371,10 @@ impl Stage {
     }
 }
 
-/// The descriptors on which threads sleep in a call that may be on a socket.
-fn calls(threads: &[Thread]) -> impl Iterator<Item = u64> {
-    let names = ["read", "recv", "write", "send", "accept", "connect"];
-    let asleep = threads.iter().filter_map(Thread::sleeps_in);
-    let calls = asleep.filter(move |(name, ..)| names.contains(name));
-    calls.map(|(_, fd, _)| fd)
-}
-
-impl Snapshot {
-    /// Returns true if a thread sleeps in a call on a socket.
-    fn blocks(&self) -> bool {
-        calls(&self.threads).any(|fd| {
-            let mut sockets = self.sockets.iter();
-            sockets.any(|socket| u64::from(socket.fd) == fd)
-        })
-    }
-}
-
-/// Returns true if a thread sleeps in `epoll_wait`, or in a call that cannot be seen.
-fn one_sleeps_in_queue(threads: &[Thread]) -> bool {
-    let mut calls = threads.iter().map(Thread::sleeps_in);
-    calls.any(|call| call.is_none_or(|(name, ..)| name == "epoll_wait"))
-}
-
-impl Drop for Stage {
+impl Drop for Process {
     /// Ends the program and what it has started.
     fn drop(&mut self) {
+        self.slow = None;
         self.signal(SIGKILL);
         let start = Instant::now();
         while self.ended().is_none() && start.elapsed() < Duration::from_secs(1) {
