@@ -50,14 +50,6 @@ in_a_network() {
     unshare --net sh -c 'ip link set lo up && exec "$@"' - "$@"
 }
 
-without_a_network() {
-    local status=0
-    build
-    unshare --net target/debug/epollet >"$work/offline" 2>&1 || status=$?
-    [ "$status" -eq 1 ] || fail "exit code $status"
-    expect "$work/offline" "ip link set lo up"
-}
-
 many_clients() {
     local peak
     build --release

@@ -218,7 +218,7 @@ impl Request {
         self.answer.ends_with(b"\r\n\r\nhello")
     }
 
-    /// Makes one call of read(2).
+    /// Makes one system call.
     fn read(&mut self) -> io::Result<Got> {
         let mut buffer = [0; 1024];
         match counted(self.stream.read(&mut buffer)) {
@@ -326,10 +326,16 @@ fn takeaway(few: Option<Vec<Row>>, many: Option<Vec<Row>>) -> String {
     let (Some(few), Some(many)) = (few, many) else {
         return "Takeaway: no comparison: a step has not got all of its answers.".to_owned();
     };
-    // In the order of `STEPS`; `many` begins with the second.
-    let time = few[0][SECONDS] / few[4][SECONDS];
-    let cpu = few[2][CPU] / few[4][CPU];
-    let memory = many[0][MEMORY] / many[3][MEMORY];
+    // In the order of `STEPS`.
+    let [one, _, busy, _, level, ..] = &few[..] else {
+        unreachable!("a row for each step");
+    };
+    let [threads, _, _, level_of_many, ..] = &many[..] else {
+        unreachable!("a row for each step but the first");
+    };
+    let time = one[SECONDS] / level[SECONDS];
+    let cpu = busy[CPU] / level[CPU];
+    let memory = threads[MEMORY] / level_of_many[MEMORY];
     if time.min(cpu) < 4.0 || memory < 1.5 {
         return "Takeaway: this run does not show what an event queue saves.".to_owned();
     }

@@ -71,13 +71,13 @@ fn serve(listener: &TcpListener) -> io::Result<()> {
     let mut events = Events::with_capacity(256);
     let mut clients = HashMap::new();
     let mut next_token = LISTENER + 1;
-    let mut not_drained = false; // There may be connections to accept.
+    let mut accepted_all = true;
     loop {
-        poll.poll(&mut events, not_drained.then_some(ACCEPT_RETRY))?;
+        poll.poll(&mut events, (!accepted_all).then_some(ACCEPT_RETRY))?;
         POLLS.fetch_add(1, Relaxed);
         for event in &events {
             if event.token() == LISTENER {
-                not_drained = true;
+                accepted_all = false;
             } else if let Some(client) = clients.get_mut(&event.token()) {
                 if !handle(client, event.token(), poll.registry())? {
                     // Closes the stream: it leaves the interest list.
@@ -86,8 +86,8 @@ fn serve(listener: &TcpListener) -> io::Result<()> {
             }
         }
         // After the clients' events, because a client that has left frees a descriptor.
-        if not_drained {
-            not_drained = !accept_all(listener, poll.registry(), &mut clients, &mut next_token)?;
+        if !accepted_all {
+            accepted_all = accept_all(listener, poll.registry(), &mut clients, &mut next_token)?;
         }
     }
 }

@@ -24,66 +24,6 @@ use std::os::unix::net::UnixStream;
 use std::process;
 use std::time::{Duration, Instant};
 
-fn main() -> io::Result<()> {
-    let (mut harmless, mut harmful) = (Vec::new(), Vec::new());
-    for (title, wrong, right) in MISTAKES {
-        say(title);
-        if !wrong()? {
-            harmless.push(&title[..1]);
-        }
-        if right()? {
-            harmful.push(&title[..1]);
-        }
-        say("");
-    }
-    if !harmful.is_empty() {
-        let harmful = harmful.join(", ");
-        say(format!(
-            "Takeaway: these corrections do harm in this run: {harmful}."
-        ));
-    } else if harmless.is_empty() {
-        say("Takeaway: drain after an edge, WRITABLE only if needed, keep what has been read,");
-        say("deregister before you drop.");
-    } else {
-        let harmless = harmless.join(", ");
-        say(format!(
-            "Takeaway: these mistakes did no harm in this run: {harmless}. That is luck, unless"
-        ));
-        say("you have corrected them.");
-    }
-    Ok(())
-}
-
-/// The wrong version and the right one. Each returns true if it does harm.
-type Mistake = (
-    &'static str,
-    fn() -> io::Result<bool>,
-    fn() -> io::Result<bool>,
-);
-
-const MISTAKES: [Mistake; 4] = [
-    (
-        "1. Edge-triggered: 6 bytes arrive, and the buffer holds 4.",
-        wrong_read_once,
-        right_drain,
-    ),
-    (
-        "2. Level-triggered, with WRITABLE and nothing to write: the loop spins.",
-        wrong_always_writable,
-        right_writable_when_needed,
-    ),
-    (
-        "3. read_exact on a non-blocking stream: 3 bytes of 8 have arrived.",
-        wrong_read_exact,
-        right_own_buffer,
-    ),
-    (
-        "4. The registered descriptor is dropped, but a duplicate is open.",
-        wrong_dropped_only,
-        right_deregistered_first,
-    ),
-];
-
 fn wrong_read_once() -> io::Result<bool> {
     let (mut poll, mut ours, mut theirs) = registered_pair(Interest::READABLE | Interest::EDGE)?;
     theirs.write_all(b"sixsix")?;
@@ -206,6 +146,72 @@ fn right_deregistered_first() -> io::Result<bool> {
         "right  deregistered, then dropped: {count} events in 50 ms"
     ));
     Ok(count > 0)
+}
+
+/// The number and the name of a mistake; the wrong version and the right one, which return true if
+/// they do harm.
+type Mistake = (
+    u8,
+    &'static str,
+    fn() -> io::Result<bool>,
+    fn() -> io::Result<bool>,
+);
+
+const MISTAKES: [Mistake; 4] = [
+    (
+        1,
+        "Edge-triggered: 6 bytes arrive, and the buffer holds 4.",
+        wrong_read_once,
+        right_drain,
+    ),
+    (
+        2,
+        "Level-triggered, with WRITABLE and nothing to write: the loop spins.",
+        wrong_always_writable,
+        right_writable_when_needed,
+    ),
+    (
+        3,
+        "read_exact on a non-blocking stream: 3 bytes of 8 have arrived.",
+        wrong_read_exact,
+        right_own_buffer,
+    ),
+    (
+        4,
+        "The registered descriptor is dropped, but a duplicate is open.",
+        wrong_dropped_only,
+        right_deregistered_first,
+    ),
+];
+
+fn main() -> io::Result<()> {
+    let (mut harmless, mut harmful) = (Vec::new(), Vec::new());
+    for (number, title, wrong, right) in MISTAKES {
+        say(format!("{number}. {title}"));
+        if !wrong()? {
+            harmless.push(number.to_string());
+        }
+        if right()? {
+            harmful.push(number.to_string());
+        }
+        say("");
+    }
+    if !harmful.is_empty() {
+        let harmful = harmful.join(", ");
+        say(format!(
+            "Takeaway: these corrections do harm in this run: {harmful}."
+        ));
+    } else if harmless.is_empty() {
+        say("Takeaway: drain after an edge, WRITABLE only if needed, keep what has been read,");
+        say("deregister before you drop.");
+    } else {
+        let harmless = harmless.join(", ");
+        say(format!(
+            "Takeaway: these mistakes did no harm in this run: {harmless}. That is luck, unless"
+        ));
+        say("you have corrected them.");
+    }
+    Ok(())
 }
 
 /// Returns a queue, a stream that is registered there with token 0, and the stream's peer.

@@ -29,6 +29,17 @@ use std::{env, process, thread, time::Duration};
 /// How much the server keeps for one client, in bytes. The kernel's buffers hold more.
 const LIMIT: usize = 256 * 1024;
 
+struct Chat {
+    clients: BTreeMap<Token, Client>,
+}
+
+struct Client {
+    stream: TcpStream,
+    unfinished: Vec<u8>, // What it has written after the end of a line.
+    queue: Vec<u8>,      // What the kernel has not taken yet.
+    sent: usize,         // What the kernel has taken.
+}
+
 impl Chat {
     /// Sends to all clients except the sender.
     fn broadcast(&mut self, from: Token, lines: &[u8]) {
@@ -96,17 +107,6 @@ impl Client {
     }
 }
 
-struct Chat {
-    clients: BTreeMap<Token, Client>,
-}
-
-struct Client {
-    stream: TcpStream,
-    unfinished: Vec<u8>, // What it has written after the end of a line.
-    queue: Vec<u8>,      // What the kernel has not taken yet.
-    sent: usize,         // What the kernel has taken.
-}
-
 const LISTENER: Token = 0;
 
 /// The largest queue of a client so far, in bytes.
@@ -120,7 +120,7 @@ fn serve(listener: TcpListener, stays_up: bool) -> io::Result<()> {
     poll.registry().register(&listener, LISTENER, edge)?;
     let clients = BTreeMap::new();
     let mut chat = Chat { clients };
-    let mut tokens = LISTENER + 1..;
+    let mut next_token = LISTENER + 1;
     let mut events = Events::with_capacity(64);
     loop {
         poll.poll(&mut events, None)?;
@@ -131,7 +131,8 @@ fn serve(listener: TcpListener, stays_up: bool) -> io::Result<()> {
         // tries again after the next events: perhaps a client has left.
         while let Ok((stream, _)) = listener.accept() {
             stream.set_nonblocking(true)?;
-            let token = tokens.next().unwrap();
+            let token = next_token;
+            next_token += 1;
             let interest = Interest::READABLE | Interest::WRITABLE | Interest::EDGE;
             poll.registry().register(&stream, token, interest)?;
             let (unfinished, queue) = (Vec::new(), Vec::new());

@@ -113,7 +113,7 @@ fn main() -> io::Result<()> {
                     exit_status = Some(status);
                     explain(format!("child process: {status}."));
                 }
-                _ => {} // Ignore unknown tokens.
+                _ => unreachable!("no other token is registered"),
             }
         }
     }
@@ -125,7 +125,7 @@ fn main() -> io::Result<()> {
     }
     // The pipe is reported for the line and for its end.
     let reports = reports[TIMER] + reports[SOCKET] + reports[SIGNAL] + reports[PIPE];
-    let repeated = i32::saturating_sub(reports, 5);
+    let repeated = reports - 5;
     if repeated > 0 {
         say(format!(
             "\nTakeaway: {repeated} events more than needed: a source is reported again until it"

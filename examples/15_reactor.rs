@@ -147,7 +147,8 @@ impl Executor {
         let interest = Interest::READABLE | Interest::EDGE;
         self.registry.register(&stream, token, interest)?;
         // This does not block: the buffer of a new connection has room for far more.
-        write!(stream, "GET /{delay}/{message} HTTP/1.0\r\n\r\n")?;
+        let request = format!("GET /{delay}/{message} HTTP/1.0\r\n\r\n");
+        stream.write_all(request.as_bytes())?;
         let text = format!("registers token {token}, asks for {message:?} after {delay} ms");
         log(self.start, "executor", &text);
         let answer = Vec::new();

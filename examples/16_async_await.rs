@@ -10,17 +10,7 @@
 //! puts its client back on the executor's list.
 //!
 //! Comes after `15_reactor`. Book: it begins where chapter 4 ends, and has the parts of chapters 7
-//! to 10 in one file:
-//!
-//! | there | here |
-//! |---|---|
-//! | task | a call of `client`: the future that the executor polls |
-//! | future that waits for I/O | `Answer` |
-//! | reactor | `Reactor`, on the executor's thread |
-//! | executor | `run` |
-//! | waker | `PutOnList`: puts a task back on the executor's list |
-//!
-//! (`epollet::Waker` is something different: it ends the sleep of a poll.)
+//! to 10 in one file: see the end of the file.
 //!
 //! Exercise that follows: 11_your_own_poll (`cargo run -q --example exercises 11`). Besides the two
 //! files this lesson needs `src/program/delayserver.rs`.
@@ -109,7 +99,8 @@ impl Reactor {
         let interest = Interest::READABLE | Interest::EDGE;
         self.registry.register(&stream, token, interest)?;
         // This does not block: the buffer of a new connection has room for far more.
-        write!(stream, "GET {path} HTTP/1.0\r\n\r\n")?;
+        let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+        stream.write_all(request.as_bytes())?;
         Ok(Answer {
             reactor: self,
             stream,
@@ -243,6 +234,14 @@ fn say(line: impl Display) {
         process::exit(0);
     }
 }
+
+// In the book, and here:
+// - task: a call of `client`, the future that the executor polls
+// - future that waits for I/O: `Answer`
+// - reactor: `Reactor`, on the executor's thread
+// - executor: `run`
+// - waker: `PutOnList`, which puts a task back on the executor's list. (`epollet::Waker` is something
+//   different: it ends the sleep of a poll.)
 
 // Answers:
 // 1. It gives up: both answers arrive, but nothing puts the clients back on its list.

@@ -232,7 +232,7 @@ fn main() -> io::Result<()> {
         }
     }
     say("");
-    let limit = raise_open_files_limit();
+    let limit = raise_open_files_limit()?;
     let (ready, peer) = UnixDatagram::pair()?;
     peer.send(b"this is never read")?;
     let mut sources = vec![ready];
@@ -309,16 +309,19 @@ fn poll_2(list: &mut [PollFd], timeout: Duration) -> io::Result<()> {
 }
 
 /// Raises the soft limit of open files, which is often 1,024, to the hard limit, and returns it.
-fn raise_open_files_limit() -> usize {
+fn raise_open_files_limit() -> io::Result<usize> {
     const RLIMIT_NOFILE: c_int = 7;
     let mut limit = [0 as c_ulong; 2]; // struct rlimit: the soft limit, the hard limit
-    // SAFETY: the C library writes `limit` in the first call and reads it in the second.
-    unsafe {
-        getrlimit(RLIMIT_NOFILE, limit.as_mut_ptr());
-        limit[0] = limit[1];
-        setrlimit(RLIMIT_NOFILE, limit.as_ptr());
+    // SAFETY: the C library writes the two numbers of `limit`.
+    if unsafe { getrlimit(RLIMIT_NOFILE, limit.as_mut_ptr()) } == -1 {
+        return Err(io::Error::last_os_error());
     }
-    limit[1] as usize
+    limit[0] = limit[1];
+    // SAFETY: the C library reads the two numbers of `limit`.
+    if unsafe { setrlimit(RLIMIT_NOFILE, limit.as_ptr()) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(limit[1] as usize)
 }
 
 unsafe extern "C" {

@@ -186,8 +186,13 @@ fn terminal() -> io::Result<Row> {
     let theirs = owned(unsafe { posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC) })?;
     // SAFETY: the call takes no pointer.
     check(unsafe { unlockpt(theirs.as_raw_fd()) })?;
-    // SAFETY: no other thread calls this function, so the string stays as it is.
-    let path = unsafe { CStr::from_ptr(ptsname(theirs.as_raw_fd())) };
+    // SAFETY: the call takes no pointer.
+    let path = unsafe { ptsname(theirs.as_raw_fd()) };
+    if path.is_null() {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the string ends in a zero byte, and stays as it is: `ptsname` is called only here.
+    let path = unsafe { CStr::from_ptr(path) };
     let mut options = File::options();
     let options = options.read(true).write(true);
     let ours = options

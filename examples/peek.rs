@@ -42,7 +42,7 @@ fn peek(pid: u32) -> io::Result<String> {
     let name = fs::read_to_string(format!("/proc/{pid}/comm"))?;
     let mut text = format!("process {pid} ({})", name.trim_end());
     let mut known: Vec<(i32, Vec<Registration>)> = Vec::new();
-    let mut count = 0;
+    let (mut count, mut outlived) = (0, 0);
     for queue in &files {
         if queue.link != "anon_inode:[eventpoll]" {
             continue;
@@ -56,6 +56,8 @@ fn peek(pid: u32) -> io::Result<String> {
             Some((fd, _)) => format!("the same registrations as {fd}, so probably a duplicate"),
             None => {
                 count += list.len();
+                let lacks_descriptor = |it: &&Registration| it.file(&files).is_none();
+                outlived += list.iter().filter(lacks_descriptor).count();
                 table(&files, &sockets, &list)
             }
         };
@@ -65,7 +67,6 @@ fn peek(pid: u32) -> io::Result<String> {
     if known.is_empty() {
         return Ok(text + " has no epoll descriptor");
     }
-    let outlived = text.matches("OUTLIVED").count();
     text += "\n\nEvery interest has ERR and HUP too, unless it is disabled.\n\n";
     text += "Takeaway: /proc/PID/fdinfo/FD shows what an epoll descriptor waits for;\n";
     text += &format!("registrations here: {count}, without their descriptor: {outlived}.");
@@ -114,6 +115,12 @@ impl Registration {
         (self.inode, self.device) == (file.inode, file.device)
     }
 
+    /// The registered file, unless its descriptor is closed or has become another file's.
+    fn file<'a>(&self, files: &'a [OpenFile]) -> Option<&'a OpenFile> {
+        let now = files.iter().find(|file| file.fd == self.fd);
+        now.filter(|file| self.is_of(file))
+    }
+
     /// The names of the bits without `EPOLL`. ERR and HUP, which every interest has, are left out.
     fn interest(&self) -> String {
         let always = ffi::EPOLLERR | ffi::EPOLLHUP;
@@ -152,8 +159,7 @@ fn table(files: &[OpenFile], sockets: &Sockets, list: &[Registration]) -> String
 
 /// What kind of file a registration is for, and whether it has outlived its descriptor.
 fn kind(files: &[OpenFile], sockets: &Sockets, registration: &Registration) -> String {
-    let now = files.iter().find(|file| file.fd == registration.fd);
-    if let Some(file) = now.filter(|file| registration.is_of(file)) {
+    if let Some(file) = registration.file(files) {
         return file.kind(sockets);
     }
     let file = match files.iter().find(|file| registration.is_of(file)) {

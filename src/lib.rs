@@ -7,7 +7,7 @@
 //! use std::io::Write;
 //! use std::os::unix::net::UnixStream;
 //!
-//! let (left, mut far_left) = UnixStream::pair()?;
+//! let (left, _far_left) = UnixStream::pair()?;
 //! let (right, mut far_right) = UnixStream::pair()?;
 //!
 //! let mut poll = Poll::new()?;
@@ -20,9 +20,25 @@
 //! assert_eq!(events.len(), 1);
 //! assert_eq!(events[0].token(), 2);
 //! assert!(events[0].is_readable());
-//! # far_left.flush()?;
 //! # Ok::<(), std::io::Error>(())
 //! ```
+//!
+//! This is not for production: it supports only Linux and Android, and it has no runtime and no
+//! `async`. For production, use [mio] or [tokio]. Once you know this crate, you can read their
+//! source.
+//!
+//! # Map
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`ffi`] | file 1: the system calls and constants under the kernel's names, and [`Event`] |
+//! | [`poll`] | file 2: [`Poll`], [`Registry`], [`Interest`], [`Waker`] |
+//! | [`guide`] | questions and answers, the terms, the kernel's rules, and what each kind of source does |
+//!
+//! `src/main.rs` is the program that `cargo run` starts, and `examples/` has the lessons.
+//! To build on this, copy `ffi.rs` and `poll.rs` into your `src` and write `mod ffi; mod poll;`.
+//!
+//! # Two more examples
 //!
 //! Drain an edge-triggered source: read until `WouldBlock` or end of file.
 //!
@@ -73,21 +89,6 @@
 //! worker.join().unwrap()?;
 //! # Ok::<(), std::io::Error>(())
 //! ```
-//!
-//! # Map
-//!
-//! | module | what it is |
-//! |---|---|
-//! | [`ffi`] | file 1: the system calls and constants under the kernel's names, and [`Event`] |
-//! | [`poll`] | file 2: [`Poll`], [`Registry`], [`Interest`], [`Waker`] |
-//! | [`guide`] | questions and answers, the terms, the kernel's rules, and what each kind of source does |
-//!
-//! `src/main.rs` is the program that `cargo run` starts, and `examples/` has the lessons.
-//! To build on this, copy `ffi.rs` and `poll.rs` into your `src` and write `mod ffi; mod poll;`.
-//!
-//! This is not for production: it supports only Linux and Android, and it has no runtime and no
-//! `async`. For production, use [mio] or [tokio]. Once you know this crate, you can read their
-//! source.
 //!
 //! [mio]: https://docs.rs/mio
 //! [tokio]: https://docs.rs/tokio

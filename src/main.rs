@@ -62,7 +62,8 @@ fn run(server: &mut Server, delays: &[u64]) -> Result<bool> {
         }
         handled_events += handle_events(&events, &mut streams, &mut answers, &mut report)?;
     }
-    report.chart()
+    report.chart()?;
+    Ok(report.is_all_answered())
 }
 
 /// The server closes the connection after the answer, so end of file ends the answer.

@@ -307,7 +307,7 @@ fn check(result: c_int) -> Result<c_int> {
     }
 }
 
-#[cold]
+#[cold] // This keeps it out of the code of a poll that succeeds.
 fn last_error() -> io::Error {
     io::Error::last_os_error()
 }

@@ -87,9 +87,9 @@ impl DelayServer {
 
     /// Serves until a [stopper](DelayServer::stopper) wakes it. Writes a line to `log` for each
     /// valid request when its delay begins. All clients wait while `log` blocks.
-    pub fn run(mut self, log: impl Write) -> io::Result<()> {
+    pub fn run(mut self, log: impl Write + 'static) -> io::Result<()> {
         let mut log = Log {
-            out: BufWriter::new(log),
+            out: BufWriter::new(Box::new(log)),
             requests: 0,
             warned: false,
         };
@@ -124,12 +124,14 @@ impl DelayServer {
 
     /// Accepts connections. The listener is level-triggered, so the next poll reports it again if
     /// the budget leaves some.
-    fn accept(&mut self, log: &mut Log<impl Write>) -> io::Result<()> {
+    fn accept(&mut self, log: &mut Log) -> io::Result<()> {
         for count in 0..BUDGET {
             let accepted = self.listener.accept();
             match accepted.and_then(|(stream, address)| self.add(stream, address)) {
                 Ok(()) => {}
-                Err(error) if is_early(&error) || error.kind() == ErrorKind::ConnectionAborted => {
+                Err(error)
+                    if would_block(&error) || error.kind() == ErrorKind::ConnectionAborted =>
+                {
                     break;
                 }
                 // accept(2) takes a descriptor before it looks for a connection, so without one it
@@ -163,7 +165,7 @@ impl DelayServer {
 
     /// Stops accepting for a while. Without a free descriptor, the connection that cannot be
     /// accepted keeps the listener readable, and the loop would spin.
-    fn pause(&mut self, error: io::Error, log: &mut Log<impl Write>) -> io::Result<()> {
+    fn pause(&mut self, error: io::Error, log: &mut Log) -> io::Result<()> {
         let Some(pause) = self.limits.pause else {
             return Err(error);
         };
@@ -180,7 +182,7 @@ impl DelayServer {
     }
 
     /// Serves a client at an event, or at its deadline.
-    fn serve(&mut self, token: Token, is_due: bool, log: &mut Log<impl Write>) {
+    fn serve(&mut self, token: Token, is_due: bool, log: &mut Log) {
         let Some(Some(client)) = self.clients.get_mut(token) else {
             return;
         };
@@ -231,14 +233,14 @@ impl Client {
         }
     }
 
-    fn handle(&mut self, limits: &Limits, log: &mut Log<impl Write>) -> bool {
+    fn handle(&mut self, limits: &Limits, log: &mut Log) -> bool {
         match self.state {
             State::Receive => self.receive(limits, log),
             State::Delay => false, // a reset
             State::Send => self.send(limits),
             State::Finish => match self.stream.read(&mut [0; 2048]) {
                 Ok(count) => count > 0,
-                Err(error) => is_early(&error),
+                Err(error) => would_block(&error),
             },
         }
     }
@@ -256,13 +258,13 @@ impl Client {
         }
     }
 
-    fn receive(&mut self, limits: &Limits, log: &mut Log<impl Write>) -> bool {
+    fn receive(&mut self, limits: &Limits, log: &mut Log) -> bool {
         let mut buffer = [0; 2048];
         match self.stream.read(&mut buffer) {
             Ok(0) if self.bytes.is_empty() => return false,
             Ok(0) => return self.refuse(NOT_HTTP, limits),
             Ok(count) => self.bytes.extend_from_slice(&buffer[..count]),
-            Err(error) => return is_early(&error),
+            Err(error) => return would_block(&error),
         }
         match parse(&self.bytes) {
             Ok(None) => {}
@@ -271,7 +273,7 @@ impl Client {
                 self.bytes = answer("200 OK", &message, &self.bytes);
                 self.enter(State::Delay, Duration::from_millis(delay));
                 if delay == 0 {
-                    return self.expire(limits);
+                    return self.expire(limits); // without two changes of the interest
                 }
             }
             Err(why) => return self.refuse(why, limits),
@@ -288,7 +290,7 @@ impl Client {
     fn send(&mut self, limits: &Limits) -> bool {
         match self.stream.write(&self.bytes) {
             Ok(count) => self.bytes.drain(..count),
-            Err(error) => return is_early(&error),
+            Err(error) => return would_block(&error),
         };
         if !self.bytes.is_empty() {
             return true;
@@ -305,19 +307,19 @@ impl Client {
     }
 }
 
-/// Returns true if the call would have blocked: the report was a hint.
-fn is_early(error: &io::Error) -> bool {
+/// The report was a hint.
+fn would_block(error: &io::Error) -> bool {
     error.kind() == ErrorKind::WouldBlock
 }
 
 /// What the server prints. A failed write is ignored.
-struct Log<W: Write> {
-    out: BufWriter<W>,
+struct Log {
+    out: BufWriter<Box<dyn Write>>,
     requests: u64,
     warned: bool,
 }
 
-impl<W: Write> Log<W> {
+impl Log {
     fn request(&mut self, delay: u64, message: &str, client: SocketAddr) {
         self.requests += 1;
         // Control characters and invisible ones could disturb the terminal or forge a line.
@@ -405,6 +407,7 @@ fn percent_decode(text: &str) -> Option<String> {
     String::from_utf8(decoded).ok()
 }
 
+/// `Allow` belongs to 405, and does no harm in other answers.
 fn answer(status: &str, message: &str, request: &[u8]) -> Vec<u8> {
     let length = message.len();
     let is_head = request.starts_with(b"HEAD ");

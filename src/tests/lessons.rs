@@ -7,6 +7,10 @@
 //!
 //! `cargo test` builds the examples first. `cargo test --test lessons` does not, and says so.
 
+#[path = "common/built.rs"]
+mod built;
+
+use built::built;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -14,7 +18,7 @@ use std::os::{fd::OwnedFd, unix::net::UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{self, Receiver};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use std::{env, thread};
 
 /// Examples that are no part of the path, and end by themselves.
@@ -338,20 +342,6 @@ fn check(lesson: &str) -> Result<(), String> {
     Err(format!("{lesson} {wrong}\nIt has printed:\n{printed}"))
 }
 
-/// Returns the program of an example.
-fn built(example: &str) -> Result<PathBuf, String> {
-    // This test is target/PROFILE/deps/lessons-HASH.
-    let this_test = env::current_exe().unwrap();
-    let profile = this_test.ancestors().nth(2).unwrap();
-    let program = profile.join("examples").join(example);
-    if modified(&program) < modified(&source_file(example)) {
-        return Err(format!(
-            "{program:?} is not up to date. First: cargo build --examples"
-        ));
-    }
-    Ok(program)
-}
-
 /// Runs an example to its end.
 fn run(example: &str, stdout: Stdio, stderr: Stdio) -> Result<ExitStatus, String> {
     let program = built(example)?;
@@ -413,11 +403,6 @@ fn source_file(example: &str) -> PathBuf {
 
 fn source(example: &str) -> String {
     fs::read_to_string(source_file(example)).unwrap()
-}
-
-/// Returns `None` if there is no such file.
-fn modified(path: &Path) -> Option<SystemTime> {
-    fs::metadata(path).ok()?.modified().ok()
 }
 
 /// Runs the compiler with edition 2024. Warnings are errors.

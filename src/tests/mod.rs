@@ -2,8 +2,7 @@
 //!
 //! A new test goes into the file of its subject in the list below, or into `children.rs` if it forks,
 //! limits or signals its process, `program.rs` or `delayserver.rs` if it is about these, `lessons.rs`
-//! if it runs an example; all of them lie under `src`, because the top level of the repository is
-//! fixed (`Cargo.toml`, `README.md`, `LICENSE`, `src`, `examples`).
+//! if it runs an example.
 //!
 //! No result depends on how long something takes. Each test waits for the event itself, no longer
 //! than `LONG`, or asks with a timeout of zero for what must be there already: pipes and socket pairs

@@ -9,6 +9,8 @@
 mod action;
 #[path = "../../examples/playground/bench.rs"]
 mod bench;
+#[path = "common/built.rs"]
+mod built;
 #[path = "../../examples/model/mod.rs"]
 mod model;
 #[path = "playground_random.rs"]
@@ -22,6 +24,7 @@ mod take_away;
 #[path = "../../examples/playground/visitor.rs"]
 mod visitor;
 
+use built::built;
 use epollet::{Interest, ffi}; // `ffi`: for the model
 use random::{Random, begin};
 use scenes::SCENES;
@@ -477,20 +480,7 @@ impl Process {
     }
 
     fn start_with_descriptors(limit: u32) -> Process {
-        // This test is target/PROFILE/deps/playground-HASH.
-        let this_test = env::current_exe().unwrap();
-        let profile = this_test.ancestors().nth(2).unwrap();
-        let program = profile.join("examples/playground");
-        let built = fs::metadata(&program).and_then(|program| program.modified());
-        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/playground");
-        for source in fs::read_dir(sources).unwrap() {
-            let source = source.unwrap().metadata().unwrap();
-            let changed = source.modified().unwrap();
-            assert!(
-                source.is_dir() || built.as_ref().is_ok_and(|built| changed <= *built),
-                "{program:?} is not up to date. First: cargo build --example playground"
-            );
-        }
+        let program = built("playground").unwrap();
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let mut child = Command::new("sh")
             .arg("-c")
