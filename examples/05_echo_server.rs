@@ -133,9 +133,15 @@ fn accept_all(
         stream.set_nonblocking(true)?;
         let pending = Vec::new();
         let client = Client { stream, pending };
-        registry.register(&client.stream, *next_token, client.interest())?;
-        clients.insert(*next_token, client);
+        let token = *next_token;
         *next_token += 1;
+        // If it fails, this client is dropped, and the server goes on.
+        if registry
+            .register(&client.stream, token, client.interest())
+            .is_ok()
+        {
+            clients.insert(token, client);
+        }
     }
 }
 

@@ -64,7 +64,7 @@ impl Server {
                     LISTENER => {} // below
                     SIGNALS => {
                         let mut info = [0; 128]; // struct signalfd_siginfo
-                        self.signals.read_exact(&mut info)?; // It begins with the number.
+                        self.signals.read_exact(&mut info)?; // Records are read whole.
                         match c_int::from_ne_bytes([info[0], info[1], info[2], info[3]]) {
                             SIGINT => self.stop("SIGINT, which is Ctrl-C")?,
                             _ => self.stop("SIGTERM")?,
@@ -130,9 +130,11 @@ impl Server {
             stream.set_nonblocking(true)?;
             self.accepted += 1;
             let registry = self.poll.registry();
-            registry.register(&stream, self.accepted, Interest::READABLE)?;
+            let registered = registry.register(&stream, self.accepted, Interest::READABLE);
             let idle = Instant::now() + IDLE;
-            self.clients.insert(self.accepted, Client { stream, idle });
+            if registered.is_ok() {
+                self.clients.insert(self.accepted, Client { stream, idle });
+            }
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ mod program {
     pub mod server;
 }
 
-use epollet::{Event, Events, Interest, Poll};
+use epollet::{Event, Events, Interest, Poll}; // src/ffi.rs and src/poll.rs
 use program::arguments::Arguments;
 use program::report::{self, Report};
 use program::server::Server;
@@ -39,10 +39,10 @@ fn run(server: &mut Server, delays: &[u64]) -> Result<bool> {
 
     for (i, delay) in delays.iter().enumerate() {
         report.begin(*delay);
-        let mut stream = server.connect()?;
+        let mut stream = server.connect()?; // blocks, as in the chapter
         stream.set_nonblocking(true)?;
-        // This does not block: the buffer of a new connection has room for far more. If the write
-        // fails, the connection is broken, and its answer ends too early.
+        // The send buffer of a new connection is empty, so the request fits. If the write fails, the
+        // connection is broken, and its answer ends too early.
         let _ = stream.write_all(&get_req(&format!("/{delay}/request-{i}"), &server.name));
         let interest = Interest::READABLE | Interest::EDGE;
         poll.registry().register(&stream, i, interest)?;
@@ -50,6 +50,7 @@ fn run(server: &mut Server, delays: &[u64]) -> Result<bool> {
     }
     let longest = Duration::from_millis(delays.iter().copied().max().unwrap_or(0));
     report.sent(longest)?;
+    // A silent server must not be a silent program.
     let patience = longest + Duration::from_secs(2);
 
     let mut handled_events = 0;
@@ -84,17 +85,16 @@ fn handle_events(
         let Some(stream) = &mut streams[index] else {
             continue; // finished: it must not be counted twice
         };
-        match drain(stream, &mut answers[index]) {
-            Ok(false) => report.event(event)?,
-            // `Ok(true)` at the end of file, or an error: the request has ended.
-            finished => {
-                // Dropping the stream closes it, which removes it from the interest list: no
-                // `deregister` is needed, because it has no duplicate.
-                streams[index] = None;
-                handled_events += 1;
-                report.finished(event, finished.map(|_| &answers[index][..]))?;
-            }
+        let ended = drain(stream, &mut answers[index]);
+        if let Ok(false) = ended {
+            report.event(event)?;
+            continue;
         }
+        // Dropping the stream closes it, which removes it from the interest list: no `deregister` is
+        // needed, because it has no duplicate.
+        streams[index] = None;
+        handled_events += 1;
+        report.finished(event, &answers[index], ended.err())?;
     }
     Ok(handled_events)
 }

@@ -27,6 +27,9 @@ use std::time::{Duration, Instant};
 /// **Make sources non-blocking.** On a blocking source, the last read of a drain blocks. And
 /// readiness is a hint: another thread may have read first.
 ///
+/// **If `accept` fails, pause.** Without a free descriptor (`EMFILE`), the listener stays readable,
+/// and a loop that tries again at once spins.
+///
 /// **After end of file, drop the source.** A level-triggered one is reported again and again. If
 /// there is still something to send, take `READABLE` out of its interest, and drop it when all is
 /// sent or [`is_write_closed`](Event::is_write_closed) is true. To notice the end, read if
@@ -73,7 +76,7 @@ impl Poll {
     /// `InvalidInput`: `events` has a capacity of 0, or of more than the kernel accepts (`EINVAL`).
     ///
     /// [`epoll_wait(2)`]: https://man7.org/linux/man-pages/man2/epoll_wait.2.html
-    #[inline]
+    #[inline] // The compiler often knows the timeout.
     pub fn poll(&mut self, events: &mut Events, timeout: Option<Duration>) -> Result<()> {
         let millis = match timeout {
             None => -1,

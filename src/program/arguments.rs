@@ -41,7 +41,7 @@ impl Arguments {
             process::exit(0);
         }
         parse(&args).unwrap_or_else(|message| {
-            let _ = writeln!(io::stderr(), "error: {message}; try: cargo run -- --help");
+            let _ = writeln!(io::stderr(), "error: {message}\nTry: cargo run -- --help");
             process::exit(2);
         })
     }

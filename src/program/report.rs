@@ -8,12 +8,19 @@ use std::time::{Duration, Instant};
 
 /// Too many open files: errno(3).
 pub const EMFILE: i32 = 24;
+const NOT_A_DELAY_SERVER: &str = "
+This does not look like a delay server. To start one on another port:
+    cargo run --example delayserver localhost:9000
+and, in another terminal:
+    cargo run -- localhost:9000";
 /// Columns of the screen.
 const WIDTH: usize = 80;
 
 pub struct Report {
     start: Instant,
     requests: Vec<Request>,
+    /// An answer was not that of a delay server.
+    is_foreign: bool,
 }
 
 /// Times are since the start.
@@ -34,7 +41,8 @@ pub fn exit_code(result: io::Result<bool>) -> ExitCode {
         Err(error) => {
             let advice = match error.raw_os_error() {
                 Some(EMFILE) => {
-                    "\nEach request needs a descriptor. Raise the limit: ulimit -n 4096"
+                    "\nEach request needs a descriptor, two with the server in this process.\n\
+                     Raise the limit: ulimit -n 4096"
                 }
                 _ => "",
             };
@@ -49,6 +57,7 @@ impl Report {
         Report {
             start: Instant::now(),
             requests: Vec::new(),
+            is_foreign: false,
         }
     }
 
@@ -77,12 +86,24 @@ impl Report {
         writeln!(io::stdout(), "{}  {event:?}", seconds(self.start.elapsed()))
     }
 
-    /// Shows an event that has finished its request, with the answer or an error.
-    pub fn finished(&mut self, event: &Event, answer: io::Result<&[u8]>) -> io::Result<()> {
+    /// Shows an event that has finished its request: with an answer, or with an error.
+    pub fn finished(
+        &mut self,
+        event: &Event,
+        answer: &[u8],
+        error: Option<io::Error>,
+    ) -> io::Result<()> {
         let (now, token) = (self.start.elapsed(), event.token());
-        let outcome = match answer {
-            Ok(answer) => check(token, answer),
-            Err(error) => Err(error.to_string()),
+        let outcome = match error {
+            Some(error) => Err(error.to_string()),
+            None if answer.is_empty() => {
+                Err("the server closed the connection without an answer".to_owned())
+            }
+            None => {
+                let outcome = check(token, answer);
+                self.is_foreign |= outcome.is_err();
+                outcome
+            }
         };
         self.requests[token].ended = Some(now);
         self.requests[token].failed = outcome.is_err();
@@ -135,18 +156,26 @@ impl Report {
             writeln!(out, "{label:label_width$} |{line:width$}|{end}")?;
         }
 
-        let answered = || self.requests.iter().filter(|request| !request.failed);
-        let sum = answered().fold(Duration::ZERO, |sum, request| {
-            sum.saturating_add(request.delay)
-        });
-        writeln!(
+        let answered = self.requests.iter().filter(|request| !request.failed);
+        let (answered, all) = (answered.count(), self.requests.len());
+        let total = total.as_secs_f64();
+        write!(
             out,
-            "\n{} of {} answered in {:.3} s on one thread; one after another: {:.3} s",
-            answered().count(),
-            self.requests.len(),
-            total.as_secs_f64(),
-            sum.as_secs_f64(),
-        )
+            "\n{answered} of {all} answered in {total:.3} s on one thread"
+        )?;
+        if self.is_all_answered() && all > 1 {
+            let delays = self
+                .requests
+                .iter()
+                .map(|request| request.delay.as_secs_f64());
+            let sum: f64 = delays.sum();
+            write!(out, "; one after another: {sum:.3} s")?;
+        }
+        writeln!(out)?;
+        if self.is_foreign {
+            writeln!(out, "{NOT_A_DELAY_SERVER}")?;
+        }
+        Ok(())
     }
 
     pub fn is_all_answered(&self) -> bool {
