@@ -143,7 +143,7 @@ impl Queue {
         for &name in names {
             let stream = &mut self.streams[name];
             stream.theirs.write_all(b"x")?;
-            self.model.write(stream.theirs_in_model, 1);
+            self.model.write(stream.theirs_in_model, 1)?;
         }
         self.row(&format!("a byte arrives: {}", joined(names)), "")
     }
@@ -153,7 +153,7 @@ impl Queue {
         for &name in names {
             let stream = &mut self.streams[name];
             while let Ok(1) = stream.ours.read(&mut [0]) {
-                self.model.read(stream.key.file);
+                self.model.read(stream.key.file, 1)?;
             }
         }
         self.row(&format!("read all bytes: {}", joined(names)), "")

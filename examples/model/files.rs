@@ -2,8 +2,9 @@
 //! wakeups carry.
 
 use super::super::ffi::{EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP};
-use super::{Kernel, Key, Queue};
+use super::{Kernel, Key, Queue, Result};
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::net::Shutdown;
 
 /// An open file description.
@@ -27,11 +28,11 @@ pub enum Kind {
 /// How many bytes fit, and how many must be read to make room again, depends on the kernel's
 /// buffers. Here a few bytes fit, and after [`Kernel::fill`] there is no room until the peer has
 /// read them all.
-#[derive(Clone, Copy)]
+#[derive(Default)]
 pub struct Stream {
     pub peer: usize,
-    /// Bytes that have arrived.
-    pub unread: usize,
+    /// How many bytes of each write that has arrived are unread.
+    pub arrived: VecDeque<usize>,
     /// There is no room to send.
     pub full: bool,
     pub cannot_read: bool,
@@ -44,14 +45,14 @@ impl Kind {
     /// What an eventfd or a stream is ready for. For a queue see [`Kernel`].
     pub fn ready(&self) -> u32 {
         match self {
-            Kind::Eventfd(count) => {
-                let readable = if *count > 0 { EPOLLIN } else { 0 };
-                let writable = if *count < u64::MAX - 1 { EPOLLOUT } else { 0 };
+            Kind::Eventfd(counter) => {
+                let readable = if *counter > 0 { EPOLLIN } else { 0 };
+                let writable = if *counter < u64::MAX - 1 { EPOLLOUT } else { 0 };
                 readable | writable
             }
             Kind::Stream(stream) => {
                 let mut bits = 0;
-                if stream.unread > 0 {
+                if !stream.arrived.is_empty() {
                     bits |= EPOLLIN;
                 }
                 if !stream.full {
@@ -92,20 +93,13 @@ impl Kernel {
 
     pub fn stream_pair(&mut self) -> (usize, usize) {
         let first = self.files.len();
-        let stream = Stream {
-            peer: first + 1,
-            unread: 0,
-            full: false,
-            cannot_read: false,
-            cannot_write: false,
-            reset: false,
-        };
-        self.open(Kind::Stream(stream));
-        let second = self.open(Kind::Stream(Stream {
-            peer: first,
-            ..stream
-        }));
-        (first, second)
+        for peer in [first + 1, first] {
+            self.open(Kind::Stream(Stream {
+                peer,
+                ..Stream::default()
+            }));
+        }
+        (first, first + 1)
     }
 
     /// `dup`: one more descriptor for the same file.
@@ -122,72 +116,74 @@ impl Kernel {
         for key in self.files[file].wait_queue.clone() {
             let _registered = self.deregister(key);
         }
-        if let Kind::Stream(stream) = self.files[file].kind {
-            let peer = self.stream(stream.peer);
-            peer.reset |= stream.unread > 0;
-            peer.full = false; // What was not read is gone.
-            peer.cannot_read = true;
-            peer.cannot_write = true;
-            self.wake(stream.peer, 0);
+        if let Kind::Stream(stream) = &self.files[file].kind {
+            let (peer, all_read) = (stream.peer, stream.arrived.is_empty());
+            let other_end = self.stream(peer);
+            other_end.reset |= !all_read;
+            other_end.full = false; // What was not read is gone.
+            other_end.cannot_read = true;
+            other_end.cannot_write = true;
+            self.wake(peer, 0);
         }
     }
 
-    /// Adds `value` to an eventfd, unless that makes more than 2^64 - 2. Sends one byte to a
+    /// Adds `count` to an eventfd, unless that makes more than 2^64 - 2. Sends `count` bytes to a
     /// stream.
-    pub fn write(&mut self, file: usize, value: u64) {
+    pub fn write(&mut self, file: usize, count: u64) -> Result<usize> {
         match &mut self.files[file].kind {
-            Kind::Eventfd(count) if u64::MAX - *count > value => {
-                *count += value;
+            Kind::Eventfd(counter) if u64::MAX - *counter > count => {
+                *counter += count;
                 self.wake(file, EPOLLIN); // even for 0
+                Ok(8)
             }
-            Kind::Stream(stream) if !stream.cannot_write => {
-                let peer = stream.peer;
-                self.stream(peer).unread += 1;
+            Kind::Eventfd(_) => Err(ErrorKind::WouldBlock),
+            Kind::Stream(stream) if stream.cannot_write => Err(ErrorKind::BrokenPipe),
+            Kind::Stream(_) if count == 0 => Ok(0),
+            Kind::Stream(stream) => {
+                let (peer, count) = (stream.peer, count as usize);
+                self.stream(peer).arrived.push_back(count);
                 self.wake(peer, EPOLLIN | EPOLLPRI);
+                Ok(count)
             }
-            _ => {}
+            Kind::Queue(_) => Err(ErrorKind::InvalidInput),
         }
     }
 
-    /// Writes to a stream until there is no room.
-    pub fn fill(&mut self, file: usize, bytes: usize) {
-        let stream = self.stream(file);
-        if !stream.cannot_write {
-            stream.full = true;
-            let peer = stream.peer;
-            self.stream(peer).unread += bytes;
-            self.wake(peer, EPOLLIN | EPOLLPRI);
+    /// Writes `count` bytes to a stream, and then there is no room.
+    pub fn fill(&mut self, file: usize, count: u64) {
+        if self.write(file, count).is_ok() {
+            self.stream(file).full = true;
         }
     }
 
-    /// Reads from a stream until there is nothing left.
-    pub fn drain(&mut self, file: usize) {
-        let stream = self.stream(file);
-        let peer = stream.peer;
-        stream.reset = false; // The last read returned ECONNRESET.
-        if stream.unread > 0 {
-            stream.unread = 0;
-            self.stream(peer).full = false;
-            self.wake(peer, EPOLLOUT);
-        }
-    }
-
-    /// Resets an eventfd to 0. Takes one byte from a stream, and notifies the peer if it has room.
-    pub fn read(&mut self, file: usize) {
+    /// Resets an eventfd to 0. Takes at most `count` bytes from a stream. If that ends one of the
+    /// writes, a buffer is freed, and the peer is notified if it has room.
+    pub fn read(&mut self, file: usize, count: usize) -> Result<usize> {
         match &mut self.files[file].kind {
-            Kind::Eventfd(count) if *count > 0 => {
-                *count = 0;
+            Kind::Eventfd(0) => Err(ErrorKind::WouldBlock),
+            Kind::Eventfd(counter) => {
+                *counter = 0;
                 self.wake(file, EPOLLOUT);
+                Ok(8)
             }
-            Kind::Stream(stream) if stream.unread > 0 => {
-                stream.unread -= 1;
-                let peer = stream.peer;
-                if !self.stream(peer).full {
+            Kind::Stream(stream) if !stream.arrived.is_empty() => {
+                let (taken, ended) = stream.take(count);
+                let (peer, all_read) = (stream.peer, stream.arrived.is_empty());
+                if all_read {
+                    self.stream(peer).full = false;
+                }
+                if ended && !self.stream(peer).full {
                     self.wake(peer, EPOLLOUT);
                 }
+                Ok(taken)
             }
-            Kind::Stream(stream) => stream.reset = false, // This read returns ECONNRESET.
-            _ => {}
+            Kind::Stream(stream) if stream.reset => {
+                stream.reset = false; // The error is returned once.
+                Err(ErrorKind::ConnectionReset)
+            }
+            Kind::Stream(stream) if stream.cannot_read => Ok(0),
+            Kind::Stream(_) => Err(ErrorKind::WouldBlock),
+            Kind::Queue(_) => Err(ErrorKind::InvalidInput),
         }
     }
 
@@ -217,5 +213,23 @@ impl Kernel {
             panic!("file {file} is not a stream");
         };
         stream
+    }
+}
+
+impl Stream {
+    /// Takes at most `count` bytes. Returns how many, and whether a write was read to its end.
+    fn take(&mut self, count: usize) -> (usize, bool) {
+        let writes = self.arrived.len();
+        let mut taken = 0;
+        while let Some(first) = self.arrived.front_mut() {
+            let part = (*first).min(count - taken);
+            taken += part;
+            *first -= part;
+            if *first > 0 {
+                break;
+            }
+            self.arrived.pop_front();
+        }
+        (taken, self.arrived.len() < writes)
     }
 }

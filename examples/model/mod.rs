@@ -14,7 +14,7 @@ use files::{File, Kind};
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 
-type Result = std::result::Result<(), ErrorKind>;
+type Result<T> = std::result::Result<T, ErrorKind>;
 
 /// Bits of an interest that say how to report, not what.
 const MODES: u32 = EPOLLET | EPOLLONESHOT;
@@ -52,7 +52,7 @@ pub struct Key {
 impl Kernel {
     /// `EPOLL_CTL_ADD`: the source is asked at once. From now on it notifies this registration,
     /// before the older ones.
-    pub fn register(&mut self, key: Key, token: usize, interest: u32) -> Result {
+    pub fn register(&mut self, key: Key, token: usize, interest: u32) -> Result<()> {
         if self.find(key).is_some() {
             return Err(ErrorKind::AlreadyExists);
         }
@@ -68,7 +68,7 @@ impl Kernel {
 
     /// `EPOLL_CTL_MOD`: the source is asked at once. What is on the ready list stays where it is,
     /// even if it does not match the new interest.
-    pub fn reregister(&mut self, key: Key, token: usize, interest: u32) -> Result {
+    pub fn reregister(&mut self, key: Key, token: usize, interest: u32) -> Result<()> {
         let registration = self.find(key).ok_or(ErrorKind::NotFound)?;
         registration.token = token;
         registration.interest = interest | EPOLLERR | EPOLLHUP;
@@ -77,7 +77,7 @@ impl Kernel {
     }
 
     /// `EPOLL_CTL_DEL`: what was not reported yet is lost.
-    pub fn deregister(&mut self, key: Key) -> Result {
+    pub fn deregister(&mut self, key: Key) -> Result<()> {
         self.find(key).ok_or(ErrorKind::NotFound)?;
         let queue = &mut self.queues[key.queue];
         queue.interest_list.retain(|other| other.key != key);

@@ -8,9 +8,8 @@ use super::action::{Action, MOST_READ};
 use super::model::files::Kind;
 use super::model::{Kernel, Key, Queue};
 use super::strace::{event_text, quoted, returned};
-use epollet::ffi::{self, EPOLLIN, EPOLLOUT};
+use epollet::ffi::{self, EPOLLIN};
 use epollet::{Events, Poll, Token};
-use std::collections::{BTreeMap, VecDeque};
 use std::ffi::{c_int, c_ulong};
 use std::fmt::Debug;
 use std::fs::{self, File};
@@ -39,9 +38,6 @@ pub struct Bench {
     pub steps: Vec<Step>,
     /// How the kernel and the model differ, if they do.
     pub difference: Option<String>,
-    /// For each stream of the model, the sizes of the writes that wait to be read. The kernel
-    /// notifies the writer when one of them has been read to its end.
-    writes: BTreeMap<usize, VecDeque<usize>>,
 }
 
 /// An open descriptor of a stream or an eventfd.
@@ -79,7 +75,6 @@ impl Bench {
             model: Kernel::default(),
             steps: Vec::new(),
             difference: None,
-            writes: BTreeMap::new(),
         };
         bench.act(Action::Queue)?;
         Ok(bench)
@@ -242,14 +237,15 @@ impl Bench {
         let call = format!("epoll_ctl({epfd}, EPOLL_CTL_{name}, {}, {text})", key.fd);
         step.calls = vec![call + &returned(result.as_ref().map(|()| 0))];
 
-        // The kernel refuses a cycle of queues. The model does not check for one.
-        let refused = self.is_itself(key) || name == "ADD" && self.is_circle(key);
         let kernel = kind_of(&result);
-        let model = match (refused, event) {
-            (true, _) => Err(kernel.err().unwrap_or(ErrorKind::InvalidInput)),
-            (false, Some((token, bits))) if name == "ADD" => self.model.register(key, token, bits),
-            (false, Some((token, bits))) => self.model.reregister(key, token, bits),
-            (false, None) => self.model.deregister(key),
+        // The kernel refuses a cycle of queues. The model does not check for one.
+        let refused = Err(kernel.err().unwrap_or(ErrorKind::InvalidInput));
+        let model = match step.action {
+            _ if self.is_itself(key) => refused,
+            Action::Register(..) if self.is_circle(key) => refused,
+            Action::Register(_, _, token, bits) => self.model.register(key, token, bits),
+            Action::Reregister(_, _, token, bits) => self.model.reregister(key, token, bits),
+            _ => self.model.deregister(key),
         };
         self.same("the result", kernel, model);
         Ok(())
@@ -258,7 +254,7 @@ impl Bench {
     fn write(&mut self, source: usize, count: usize, step: &mut Step) -> Result<(), String> {
         let Source { real, file, .. } = &self.sources[source];
         let (mut real, file) = (real, *file);
-        let (bytes, model) = match self.model.files[file].kind {
+        let bytes = match &self.model.files[file].kind {
             Kind::Stream(stream) => {
                 let unread = self.unread_in_model(stream.peer);
                 if !stream.cannot_write && unread + count > UNREAD {
@@ -266,14 +262,9 @@ impl Bench {
                         "{unread} bytes are unread there, and {UNREAD} may be. Read some first."
                     ));
                 }
-                let model = if stream.cannot_write {
-                    Err(ErrorKind::BrokenPipe)
-                } else {
-                    Ok(count)
-                };
-                (vec![b'x'; count], model)
+                vec![b'x'; count]
             }
-            _ => ((count as u64).to_ne_bytes().to_vec(), Ok(8)),
+            _ => (count as u64).to_ne_bytes().to_vec(),
         };
         let result = real.write(&bytes);
         let call = format!(
@@ -284,14 +275,7 @@ impl Bench {
         );
         step.calls = vec![call + &returned(result.as_ref().copied())];
 
-        self.model.write(file, count as u64); // to a stream: one byte
-        if let (Kind::Stream(stream), Ok(_)) = (&self.model.files[file].kind, model) {
-            let peer = stream.peer;
-            if let Kind::Stream(peer) = &mut self.model.files[peer].kind {
-                peer.unread += count - 1; // the others, which arrive with it
-            }
-            self.writes.entry(peer).or_default().push_back(count);
-        }
+        let model = self.model.write(file, count as u64);
         self.same("the result", kind_of(&result), model);
         Ok(())
     }
@@ -300,13 +284,9 @@ impl Bench {
         let Source { real, file, .. } = &self.sources[source];
         let (mut real, file) = (real, *file);
         let mut buffer = [0; MOST_READ];
-        let (model, room) = match self.model.files[file].kind {
-            Kind::Eventfd(0) => (Err(ErrorKind::WouldBlock), 8),
-            Kind::Eventfd(_) => (Ok(8), 8),
-            Kind::Stream(stream) if stream.unread > 0 => (Ok(stream.unread.min(count)), count),
-            Kind::Stream(stream) if stream.reset => (Err(ErrorKind::ConnectionReset), count),
-            Kind::Stream(stream) if stream.cannot_read => (Ok(0), count),
-            _ => (Err(ErrorKind::WouldBlock), count),
+        let room = match self.model.files[file].kind {
+            Kind::Eventfd(_) => 8,
+            _ => count,
         };
         let result = real.read(&mut buffer[..room]);
         let text = match &result {
@@ -316,33 +296,8 @@ impl Bench {
         let call = format!("read({}, {text}, {room})", real.as_raw_fd());
         step.calls = vec![call + &returned(result.as_ref().copied())];
 
-        match (&mut self.model.files[file].kind, model) {
-            (Kind::Stream(stream), Ok(count @ 1..)) => {
-                stream.unread -= count;
-                let peer = stream.peer;
-                if self.forget(file, count) {
-                    self.model.wake(peer, EPOLLOUT);
-                }
-            }
-            _ => self.model.read(file),
-        }
+        let model = self.model.read(file, room);
         self.same("the result", kind_of(&result), model);
-    }
-
-    /// Takes so many bytes off the writes that wait. Returns true if one of them ends.
-    fn forget(&mut self, file: usize, mut count: usize) -> bool {
-        let waiting = self.writes.entry(file).or_default();
-        let mut ended = false;
-        while let Some(first) = waiting.front_mut() {
-            if count < *first {
-                *first -= count;
-                break;
-            }
-            count -= *first;
-            waiting.pop_front();
-            ended = true;
-        }
-        ended
     }
 
     fn shutdown(&mut self, source: usize, step: &mut Step) -> Result<(), String> {
@@ -459,7 +414,7 @@ impl Bench {
     fn unread_in_model(&self, file: usize) -> usize {
         match &self.model.files[file].kind {
             Kind::Eventfd(count) => *count as usize,
-            Kind::Stream(stream) => stream.unread,
+            Kind::Stream(stream) => stream.arrived.iter().sum(),
             Kind::Queue(_) => 0,
         }
     }

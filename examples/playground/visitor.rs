@@ -163,7 +163,7 @@ impl Visitor {
     }
 
     fn source(&self, source: &Source) -> String {
-        let (kind, peer, notes) = match self.bench.model.files[source.file].kind {
+        let (kind, peer, notes) = match &self.bench.model.files[source.file].kind {
             Kind::Stream(stream) => {
                 let mut notes = Vec::new();
                 if stream.cannot_write {

@@ -75,7 +75,7 @@ const STEPS_PER_WORLD: usize = 500;
 /// How many descriptors there are at most, apart from those of the queues. They are called a to j.
 const SLOTS: u64 = 10;
 /// This many unread bytes do not fill a stream's buffer.
-const MOST_UNREAD: usize = 16;
+const MOST_UNREAD: u64 = 16;
 
 /// A queue can wait for those behind it in this list.
 const QUEUES: [&str; 3] = ["outer", "middle", "inner"];
@@ -92,8 +92,10 @@ enum Step {
     Register(QueueNumber, Slot, Token, u32),
     Reregister(QueueNumber, Slot, Token, u32),
     Deregister(QueueNumber, Slot),
+    /// So many bytes to a stream, or this number to an eventfd.
     Write(Slot, u64),
-    Read(Slot),
+    /// At most so many bytes of a stream.
+    Read(Slot, usize),
     Fill(Slot),
     Drain(Slot),
     Shutdown(Slot, Shutdown),
@@ -130,8 +132,8 @@ impl fmt::Display for Step {
             Step::Deregister(queue, slot) => {
                 write!(f, "{}.deregister({})", QUEUES[queue], name(slot))
             }
-            Step::Write(slot, value) => write!(f, "write({}, {value:#x})", name(slot)),
-            Step::Read(slot) => write!(f, "read({})", name(slot)),
+            Step::Write(slot, count) => write!(f, "write({}, {count:#x})", name(slot)),
+            Step::Read(slot, count) => write!(f, "read({}, {count})", name(slot)),
             Step::Fill(slot) => write!(f, "fill({})", name(slot)),
             Step::Drain(slot) => write!(f, "drain({})", name(slot)),
             Step::Shutdown(slot, how) => write!(f, "shutdown({}, {how:?})", name(slot)),
@@ -191,10 +193,10 @@ impl Random {
             31..=38 => Step::Reregister(queue, self.slot(), token, self.interest()),
             39..=41 => Step::Deregister(queue, self.slot()),
             42..=59 => {
-                let value = [1, 1, 1, 1, 0, u64::MAX - 1][self.below(6) as usize];
-                Step::Write(self.slot(), value)
+                let count = [1, 1, 1, 2, 3, 0, u64::MAX - 1][self.below(7) as usize];
+                Step::Write(self.slot(), count)
             }
-            60..=67 => Step::Read(self.slot()),
+            60..=67 => Step::Read(self.slot(), 1 + self.below(4) as usize),
             68..=69 => Step::Fill(self.slot()),
             70..=71 => Step::Drain(self.slot()),
             72..=73 => {
@@ -313,15 +315,15 @@ impl World {
                 Some(Kind::Queue(inner)) => queue < *inner,
                 other => other.is_some(),
             },
-            Step::Write(slot, _) => match kind(slot) {
-                Some(Kind::Eventfd(_)) => true,
+            Step::Write(slot, count) => match kind(slot) {
                 Some(Kind::Stream(stream)) => {
-                    !stream.full && self.unread(stream.peer) < MOST_UNREAD
+                    let unread = self.unread(stream.peer).saturating_add(count);
+                    !stream.full && unread <= MOST_UNREAD
                 }
-                _ => false,
+                other => other.is_some(),
             },
             Step::Fill(slot) => matches!(kind(slot), Some(Kind::Stream(stream)) if !stream.full),
-            Step::Read(slot) => matches!(kind(slot), Some(Kind::Eventfd(_) | Kind::Stream(_))),
+            Step::Read(slot, _) => open(slot),
             Step::Drain(slot) => matches!(kind(slot), Some(Kind::Stream(_))),
             Step::Shutdown(slot, _) => matches!(kind(slot), Some(Kind::Stream(_))),
             Step::Poll(..) | Step::InterestList(_) => true,
@@ -329,9 +331,9 @@ impl World {
     }
 
     /// What a stream of the model has to read.
-    fn unread(&self, file: usize) -> usize {
+    fn unread(&self, file: usize) -> u64 {
         match &self.model.files[file].kind {
-            Kind::Stream(stream) => stream.unread,
+            Kind::Stream(stream) => stream.arrived.iter().sum::<usize>() as u64,
             _ => 0,
         }
     }
@@ -391,34 +393,36 @@ impl World {
                 let model = self.model.deregister(self.key(queue, slot));
                 return same(step, real.map_err(|error| error.kind()), model);
             }
-            Step::Write(slot, value) => {
+            Step::Write(slot, count) => {
                 let (mut real, file) = self.slot(slot);
-                let _written = match self.model.files[file].kind {
-                    Kind::Stream(_) => real.write_all(b"a"),
-                    _ => real.write_all(&value.to_ne_bytes()),
+                let real = match self.model.files[file].kind {
+                    Kind::Stream(_) => real.write(&vec![b'a'; count as usize]),
+                    _ => real.write(&count.to_ne_bytes()),
                 };
-                self.model.write(file, value);
+                let model = self.model.write(file, count);
+                return same(step, real.map_err(|error| error.kind()), model);
             }
-            Step::Read(slot) => {
+            Step::Read(slot, count) => {
                 let (mut real, file) = self.slot(slot);
-                let _read = match self.model.files[file].kind {
-                    Kind::Stream(_) => real.read(&mut [0]),
+                let real = match self.model.files[file].kind {
+                    Kind::Stream(_) => real.read(&mut vec![0; count]),
                     _ => real.read(&mut [0; 8]),
                 };
-                self.model.read(file);
+                let model = self.model.read(file, count);
+                return same(step, real.map_err(|error| error.kind()), model);
             }
             Step::Fill(slot) => {
                 let (mut real, file) = self.slot(slot);
                 let mut bytes = 0;
                 while let Ok(count) = real.write(&[0; 16384]) {
-                    bytes += count;
+                    bytes += count as u64;
                 }
                 self.model.fill(file, bytes);
             }
             Step::Drain(slot) => {
                 let (mut real, file) = self.slot(slot);
                 while let Ok(1..) = real.read(&mut [0; 65536]) {}
-                self.model.drain(file);
+                while let Ok(1..) = self.model.read(file, usize::MAX) {}
             }
             Step::Shutdown(slot, how) => {
                 let (real, file) = self.slot(slot);

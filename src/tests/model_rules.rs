@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 
 /// The rule, the text in the model that states it, and a text that breaks it.
-const RULES: [(&str, &str, &str); 57] = [
+const RULES: [(&str, &str, &str); 68] = [
     (
         "register asks the source at once",
         "        self.files[key.file].wait_queue.push_front(key);\n        self.look(key);",
@@ -190,8 +190,8 @@ const RULES: [(&str, &str, &str); 57] = [
     ),
     (
         "an eventfd is writable below 2^64 - 2",
-        "*count < u64::MAX - 1",
-        "*count < u64::MAX",
+        "*counter < u64::MAX - 1",
+        "*counter < u64::MAX",
     ),
     (
         "a shut down stream is readable",
@@ -215,13 +215,13 @@ const RULES: [(&str, &str, &str); 57] = [
     ),
     (
         "the peer of a stream that closes with unread bytes has an error",
-        "peer.reset |= stream.unread > 0;",
-        "peer.reset = false;",
+        "other_end.reset |= !all_read;",
+        "other_end.reset = false;",
     ),
     (
         "the peer of a stream that closes is woken for anything",
-        "self.wake(stream.peer, 0);",
-        "self.wake(stream.peer, EPOLLIN);",
+        "other_end.cannot_write = true;\n            self.wake(peer, 0);",
+        "other_end.cannot_write = true;\n            self.wake(peer, EPOLLIN);",
     ),
     (
         "a write to an eventfd wakes readers, not writers",
@@ -231,27 +231,92 @@ const RULES: [(&str, &str, &str); 57] = [
     (
         "a write of 0 to an eventfd wakes",
         "self.wake(file, EPOLLIN); // even for 0",
-        "if value > 0 { self.wake(file, EPOLLIN) }",
+        "if count > 0 { self.wake(file, EPOLLIN) }",
+    ),
+    (
+        "an eventfd at its limit refuses a write",
+        "            Kind::Eventfd(_) => Err(ErrorKind::WouldBlock),\n",
+        "            Kind::Eventfd(_) => Ok(8),\n",
+    ),
+    (
+        "a queue refuses a write",
+        "                Ok(count)\n            }\n            Kind::Queue(_) => Err(ErrorKind::InvalidInput),",
+        "                Ok(count)\n            }\n            Kind::Queue(_) => Ok(8),",
     ),
     (
         "a write to a stream wakes for priority data",
-        "unread += 1;\n                self.wake(peer, EPOLLIN | EPOLLPRI);",
-        "unread += 1;\n                self.wake(peer, EPOLLIN);",
+        "self.wake(peer, EPOLLIN | EPOLLPRI);",
+        "self.wake(peer, EPOLLIN);",
+    ),
+    (
+        "a write of 0 bytes to a stream wakes nobody",
+        "            Kind::Stream(_) if count == 0 => Ok(0),\n",
+        "",
+    ),
+    (
+        "a stream that is shut down refuses a write",
+        "            Kind::Stream(stream) if stream.cannot_write => Err(ErrorKind::BrokenPipe),\n",
+        "",
     ),
     (
         "a read of an eventfd wakes writers",
-        "*count = 0;\n                self.wake(file, EPOLLOUT);",
-        "*count = 0;",
+        "*counter = 0;\n                self.wake(file, EPOLLOUT);",
+        "*counter = 0;",
+    ),
+    (
+        "an eventfd of 0 refuses a read",
+        "            Kind::Eventfd(0) => Err(ErrorKind::WouldBlock),\n",
+        "",
+    ),
+    (
+        "a queue refuses a read",
+        "WouldBlock),\n            Kind::Queue(_) => Err(ErrorKind::InvalidInput),",
+        "WouldBlock),\n            Kind::Queue(_) => Ok(8),",
+    ),
+    (
+        "a read takes no more bytes than it asks for",
+        "(*first).min(count - taken)",
+        "*first",
+    ),
+    (
+        "a read goes on with the next write",
+        "self.arrived.pop_front();",
+        "self.arrived.pop_front();\n            break;",
     ),
     (
         "a read of a stream wakes the writer on the other side",
-        "if !self.stream(peer).full {",
+        "if ended && !self.stream(peer).full {",
         "if false {",
     ),
     (
-        "a failed read clears the error, without a wakeup",
-        "stream.reset = false, // This",
-        "{} // This",
+        "a read that ends no write wakes nobody",
+        "if ended && !self.stream(peer).full {",
+        "if !self.stream(peer).full {",
+    ),
+    (
+        "a read that makes no room wakes nobody",
+        "if ended && !self.stream(peer).full {",
+        "if ended {",
+    ),
+    (
+        "a stream is read to its end before it fails",
+        "Kind::Stream(stream) if !stream.arrived.is_empty() => {",
+        "Kind::Stream(stream) if !stream.arrived.is_empty() && !stream.reset => {",
+    ),
+    (
+        "a failed read clears the error",
+        "                stream.reset = false; // The error is returned once.\n",
+        "",
+    ),
+    (
+        "a read at end of file returns 0",
+        "            Kind::Stream(stream) if stream.cannot_read => Ok(0),\n",
+        "",
+    ),
+    (
+        "an empty stream refuses a read",
+        "Kind::Stream(_) => Err(ErrorKind::WouldBlock),",
+        "Kind::Stream(_) => Ok(0),",
     ),
     (
         "to shut down wakes this end",
@@ -269,28 +334,18 @@ const RULES: [(&str, &str, &str); 57] = [
         "        self.stream(peer).cannot_write |= how != Shutdown::Write;\n        self.stream(peer).cannot_read |= how != Shutdown::Read;\n        self.wake(peer, 0);\n        self.wake(file, 0);",
     ),
     (
-        "a read that makes no room wakes nobody",
-        "if !self.stream(peer).full {",
-        "if true {",
-    ),
-    (
         "a full stream is not writable",
         "if !stream.full {",
         "if true {",
     ),
     (
-        "to drain a stream wakes the writer on the other side",
-        "self.stream(peer).full = false;\n            self.wake(peer, EPOLLOUT);",
-        "self.stream(peer).full = false;",
-    ),
-    (
-        "to fill a stream wakes the reader on the other side",
-        "self.stream(peer).unread += bytes;\n            self.wake(peer, EPOLLIN | EPOLLPRI);",
-        "self.stream(peer).unread += bytes;",
+        "a stream that is read to its end has room again",
+        "if all_read {",
+        "if false {",
     ),
     (
         "to close a stream makes room for its peer",
-        "            peer.full = false; // What was not read is gone.\n",
+        "            other_end.full = false; // What was not read is gone.\n",
         "",
     ),
 ];

@@ -98,7 +98,7 @@ fn a_difference_between_kernel_and_model_is_shown_and_ends_the_bench() {
             "the interest list",
         ),
         (
-            |model| peer(model, |peer| peer.unread = 2),
+            |model| peer(model, |peer| peer.arrived = [2].into()),
             "eventfd",
             "what is unread",
         ),
@@ -123,7 +123,7 @@ fn a_difference_between_kernel_and_model_is_shown_and_ends_the_bench() {
             "the result",
         ),
         (
-            |model| peer(model, |peer| peer.unread = 2),
+            |model| peer(model, |peer| peer.arrived = [2].into()),
             "read s1 2",
             "the result",
         ),
