@@ -169,11 +169,16 @@ impl Visitor {
                 if stream.cannot_write {
                     notes.push("a write fails at once");
                 }
-                if stream.cannot_read {
-                    notes.push("end of file follows");
-                }
                 if stream.reset {
                     notes.push("reset");
+                }
+                if stream.cannot_read {
+                    let comes_first = !stream.arrived.is_empty() || stream.reset;
+                    notes.push(if comes_first {
+                        "end of file follows"
+                    } else {
+                        "at end of file"
+                    });
                 }
                 ("stream", Some(stream.peer), notes)
             }

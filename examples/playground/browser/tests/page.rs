@@ -390,6 +390,33 @@ fn a_prediction_is_compared_with_the_report() {
     assert_eq!(browser.text(".verdict"), verdict);
 }
 
+/// Neither the boxes nor the verdict change with what is registered or polled afterwards.
+#[test]
+fn an_answered_question_stays_as_it_was() {
+    let (_playground, browser) = open();
+    let boxes = || browser.run("return [...$('guess').elements].map((box) => box.id).join()");
+    play(&browser, 0);
+    assert_eq!(boxes(), "guess-1,guess-2,guess-nothing");
+    browser.click("#guess-1");
+    poll(&browser);
+    let verdict = browser.text(".verdict");
+    browser.click("#add-stream");
+    browser.wait("chosen === 's3'");
+    browser.click("#register");
+    browser.wait("now().queues[0].interest[2]?.token === 3");
+    assert_eq!(boxes(), "guess-1,guess-2,guess-nothing");
+    browser.click("#poll-q1");
+    browser.wait("now().report");
+    assert_eq!(browser.text(".verdict"), verdict);
+    // Before the answer, a new registration can be predicted.
+    play(&browser, 0);
+    browser.click("#add-stream");
+    browser.wait("chosen === 's3'");
+    browser.click("#register");
+    browser.wait("now().queues[0].interest[2]?.token === 3");
+    assert_eq!(boxes(), "guess-1,guess-2,guess-3,guess-nothing");
+}
+
 /// On another bench, if need be: the prepared answers come true.
 #[test]
 fn to_try_something_after_an_answer_costs_no_question() {
@@ -409,8 +436,14 @@ fn to_try_something_after_an_answer_costs_no_question() {
             let answer = browser.text("#answer");
             browser.click("#do-read-all");
             browser.wait("now().scene.changed");
-            assert_eq!(browser.text("#answer"), answer);
             let is_last = question + 1 == reports.len();
+            let changed = browser.text("#answer");
+            let (same, added) = changed.split_at(answer.len());
+            assert_eq!(same, answer);
+            assert_eq!(
+                added.contains("The next question prepares it again"),
+                !is_last
+            );
             let onward = if is_last { last } else { "Next question" };
             assert_eq!(browser.text("#onward"), onward);
             browser.click("#onward");
@@ -474,11 +507,70 @@ fn what_a_button_does_leaves_it_where_it_is() {
             assert_eq!(place(), before, "{button}, {width} pixels");
         }
         // What it was pressed for is done, so it cannot be pressed again.
-        assert_eq!(browser.run("return $('calls').disabled"), json!(true));
         browser.click("#add-queue");
         browser.wait("now().queues.length === 2");
         assert_eq!(browser.run("return $('add-queue').disabled"), json!(true));
     }
+}
+
+/// Its other end first. If nothing is left of it, there is nothing to act on.
+#[test]
+fn closing_the_selected_source_selects_what_is_left_of_it() {
+    let (_playground, browser) = open();
+    let close = |next: &str| {
+        browser.click("#do-close");
+        browser.wait("now().calls[0].startsWith('close')");
+        let focus = browser.run("return document.activeElement.id");
+        assert_eq!(focus, json!(next));
+        browser.run("return $('calls-title').textContent.split(' ')[0]")
+    };
+    browser.click("#add-stream");
+    browser.wait("chosen === 's1'");
+    browser.click("#do-duplicate");
+    browser.wait("now().sources.length === 3");
+    assert_eq!(close("source-s1_peer"), "s1_peer");
+    browser.click("#add-eventfd");
+    browser.wait("chosen === 'e1'");
+    browser.click("#do-duplicate");
+    browser.wait("now().sources.length === 4");
+    assert_eq!(close("source-e1_dup"), "e1_dup");
+    browser.click("#source-s1_peer");
+    assert_eq!(close("source-s1_dup"), "s1_dup");
+    assert_eq!(close("add-stream"), "no");
+    assert_eq!(browser.run("return $('calls').disabled"), json!(true));
+}
+
+/// Clicks in the middle of an element, for the first or the second time of a double-click.
+fn click_at(browser: &Browser, place: &Value, count: u32) {
+    for kind in ["mousePressed", "mouseReleased"] {
+        browser.tool(
+            "Input.dispatchMouseEvent",
+            json!({ "type": kind, "x": place[0], "y": place[1], "button": "left",
+                    "clickCount": count }),
+        );
+    }
+}
+
+fn middle(browser: &Browser, id: &str) -> Value {
+    browser.run(&format!(
+        "const {{ x, y, width, height }} = $({id:?}).getBoundingClientRect();
+         return [x + width / 2, y + height / 2]"
+    ))
+}
+
+#[test]
+fn a_double_click_closes_one_end() {
+    let (_playground, browser) = open();
+    browser.click("#add-stream");
+    browser.wait("now().sources.length === 2");
+    let place = middle(&browser, "do-close");
+    click_at(&browser, &place, 1);
+    browser.wait("chosen === 's1_peer'");
+    click_at(&browser, &place, 2);
+    // This would come after what the second click has done.
+    browser.run("return act('eventfd')");
+    browser.wait("now().sources.at(-1).name === 'e1'");
+    assert_eq!(browser.run("return now().sources.length"), json!(2));
 }
 
 /// The next question is where the poll was.
@@ -487,27 +579,15 @@ fn a_double_click_on_the_poll_does_not_skip_the_answer() {
     let (_playground, browser) = open();
     browser.look(700, 800, false);
     play(&browser, 1);
-    let place = browser.run(
-        "const { x, y, width, height } = $('onward').getBoundingClientRect();
-         return [x + width / 2, y + height / 2]",
-    );
-    let click = |count: u32| {
-        for kind in ["mousePressed", "mouseReleased"] {
-            browser.tool(
-                "Input.dispatchMouseEvent",
-                json!({ "type": kind, "x": place[0], "y": place[1], "button": "left",
-                        "clickCount": count }),
-            );
-        }
-    };
-    click(1);
+    let place = middle(&browser, "onward");
+    click_at(&browser, &place, 1);
     browser.wait("now().scene.answered");
     let under = format!(
         "return document.elementFromPoint({}, {}).closest('button').id",
         place[0], place[1]
     );
     assert_eq!(browser.run(&under), json!("onward"));
-    click(2);
+    click_at(&browser, &place, 2);
     // This would come after what the second click has done.
     browser.run("return act('shutdown s1_peer')");
     browser.wait("now().calls[0].startsWith('shutdown')");
@@ -520,11 +600,10 @@ fn the_form_shows_the_registration() {
     let (_playground, browser) = open();
     let form = || {
         let form = browser.run("return `${$('queue').value} ${$('token').value} ${interest()}`");
+        let is_set = |bit| form.as_str().unwrap().contains(bit);
         let mode = browser.text("#mode");
-        assert_eq!(
-            mode.starts_with("edge"),
-            form.as_str().unwrap().contains("ET")
-        );
+        assert_eq!(mode.ends_with("edge-triggered"), is_set("ET"));
+        assert_eq!(mode.starts_with("one-shot, "), is_set("ONESHOT"));
         form
     };
     browser.click("#add-stream");
@@ -537,6 +616,8 @@ fn the_form_shows_the_registration() {
     assert_eq!(form(), "q1 1 IN|OUT|ET");
     browser.click("#source-s1_peer");
     assert_eq!(form(), "q1 2 IN");
+    browser.click("#bit-ONESHOT");
+    assert_eq!(form(), "q1 2 IN|ONESHOT");
     browser.click("#add-queue");
     browser.wait("now().queues.length === 2");
     browser.click("#source-s1");
@@ -597,11 +678,11 @@ fn the_keyboard_is_enough() {
     go("add-queue");
     browser.press(&ENTER.to_string());
     browser.wait("document.activeElement.id === 'source-q2'");
-    // A button that can no longer be pressed does not keep the focus.
+    // So a second Enter does not close its other end, too.
     press("source-s2", "chosen === 's2'");
     go("do-close");
     browser.press(&ENTER.to_string());
-    browser.wait("document.activeElement.id === 'add-stream'");
+    browser.wait("document.activeElement.id === 'source-s2_peer'");
 
     // In a scene, the focus goes from the prediction to the poll, and to the next prediction.
     go("scene-0");
@@ -677,9 +758,13 @@ fn going_back_shows_the_lists_as_they_were() {
         browser.text("#past-text"),
         "The lists as they were after step 7 of 9."
     );
-    assert_eq!(browser.run("return $('poll-q1').disabled"), json!(true));
+    for id in ["poll-q1", "capacity-q1"] {
+        let disabled = browser.run(&format!("return $({id:?}).disabled"));
+        assert_eq!(disabled, json!(true), "{id}");
+    }
     assert_eq!(browser.run("return $('onward').disabled"), json!(true));
-    browser.click("#now");
+    // Escape leads back, too.
+    browser.press("\u{e00c}");
     assert_eq!(lists(), after);
     assert!(browser.text("#source-s1").ends_with("OUT\n0"));
 }
@@ -705,6 +790,10 @@ fn the_page_shows_the_program_and_loads_nothing_from_elsewhere() {
     browser.click("#save");
     let saved = browser.run("return blob.text().then((text) => [file, text])");
     assert_eq!(saved, json!(["main.rs", program]));
+    browser.run("navigator.clipboard.writeText = async (text) => { window.copied = text; };");
+    browser.click("#copy");
+    browser.wait("$('copy').textContent === 'Copied'");
+    assert_eq!(browser.run("return copied"), json!(program));
     browser.click("#close");
     let loaded = browser
         .run("return performance.getEntriesByType('resource').map((it) => new URL(it.name).host)");
@@ -732,12 +821,7 @@ fn a_refused_action_and_a_lost_connection_are_shown() {
         browser.click("#add-stream");
     }
     browser.wait("now().sources.length === 12");
-    // The new source is chosen, and in sight.
-    let bottom = |id: &str| {
-        let bottom = browser.run(&format!("return $({id:?}).getBoundingClientRect().bottom"));
-        bottom.as_f64().unwrap()
-    };
-    assert!(bottom("source-s6") < bottom("sources") + 1.0);
+    assert_eq!(browser.run("return chosen"), json!("s6"));
     browser.click("#add-stream");
     browser.wait("!$('problem').hidden");
     assert!(browser.text("#problem").contains("room for 12 descriptors"));
@@ -782,7 +866,7 @@ fn too_many_tabs_are_explained() {
     assert!(browser.text("#problem").contains("too many tabs"));
 }
 
-/// At the button that was pressed, and no button moves.
+/// At the button that was pressed, and no button moves but those that choose a source.
 #[test]
 fn an_error_is_shown_where_it_was_caused() {
     let (_playground, browser) = open();
@@ -790,7 +874,7 @@ fn an_error_is_shown_where_it_was_caused() {
     browser.wait("now().sources.length === 2");
     let places = || {
         browser.run(
-            "return [...document.querySelectorAll('#bench button:not(#history button)')]
+            "return [...document.querySelectorAll('#bench button:not(#history button, #sources button)')]
                  .map((it) => it.id + it.getBoundingClientRect().top).join()",
         )
     };
@@ -822,12 +906,26 @@ fn an_error_is_shown_where_it_was_caused() {
     browser.click("#capacity-q1");
     browser.press("9"); // 89 or 98
     fails("#poll-q1", "The room for events must be a number");
-    // It makes the page longer than the window. That moves the new step out of no list.
+    // During a scene, too, nobody has to scroll to see it.
+    browser.look(1280, 757, false);
+    for scene in [4, 5] {
+        play(&browser, scene);
+        poll(&browser);
+        for (button, text) in [
+            ("#register", "EEXIST"),
+            ("#poll-q1", "The room for events must be a number"),
+        ] {
+            browser.run("$('capacity-q1').value = 99; scrollTo(0, 0)");
+            fails(button, text);
+            let seen = browser
+                .run("return [scrollY, problem.getBoundingClientRect().bottom < innerHeight]");
+            assert_eq!(seen, json!([0, true]), "{button}, scene {scene}");
+        }
+    }
+    // It moves the new step out of no list.
     play(&browser, 4);
     poll(&browser);
     fails("#register", "EEXIST");
-    let height = browser.run("return document.documentElement.scrollHeight > innerHeight");
-    assert_eq!(height, json!(true));
     let bottom = |id: &str| {
         let bottom = browser.run(&format!("return $({id:?}).getBoundingClientRect().bottom"));
         bottom.as_f64().unwrap()
