@@ -206,6 +206,36 @@ fn a_bench_has_bounds_and_stays_as_it_was_beyond_them() {
 }
 
 #[test]
+fn end_of_file_follows_what_is_unread_and_a_reset() {
+    let mut visitor = Visitor::new().unwrap();
+    let mut act = |line: &str| {
+        let state = visitor.act(line).unwrap().pop().unwrap();
+        let follows = state.contains("\"end of file follows\"");
+        let is_there = state.contains("\"at end of file\"");
+        (follows, is_there, state)
+    };
+    // Each read that ends this, and what it returned.
+    for (lines, read, returned) in [
+        (
+            ["stream", "write s1_peer 1", "shutdown s1_peer"],
+            "read s1 1",
+            " = 1\"",
+        ),
+        (
+            ["stream", "write s2_peer 1", "close s2"],
+            "read s2_peer 1",
+            " = -1 ECONNRESET",
+        ),
+    ] {
+        assert_eq!(lines.map(|line| act(line).0), [false, false, true]);
+        let (follows, is_there, state) = act(read);
+        assert!(!follows && is_there && state.contains(returned), "{state}");
+        let (follows, is_there, state) = act(read);
+        assert!(!follows && is_there && state.contains(" = 0\""), "{state}");
+    }
+}
+
+#[test]
 fn bytes_are_written_as_strace_does() {
     let bytes = b"\0\x01\x07\x08\t\n\x0b\x0c\r\x1b !\"09Aa\\~\x7f\xff";
     let text = r#""\0\1\7\10\t\n\v\f\r\33 !\"09Aa\\~\177\377""#;
