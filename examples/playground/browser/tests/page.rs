@@ -403,7 +403,7 @@ fn an_answered_question_stays_as_it_was() {
     browser.click("#add-stream");
     browser.wait("chosen === 's3'");
     browser.click("#register");
-    browser.wait("now().queues[0].interest[2]?.token === 3");
+    browser.wait("now().queues[0].interest.some((row) => row.token === 3)");
     assert_eq!(boxes(), "guess-1,guess-2,guess-nothing");
     browser.click("#poll-q1");
     browser.wait("now().report");
@@ -414,7 +414,7 @@ fn an_answered_question_stays_as_it_was() {
     browser.click("#add-stream");
     browser.wait("chosen === 's2'");
     browser.click("#register");
-    browser.wait("now().queues[0].interest[1]?.token === 2");
+    browser.wait("now().queues[0].interest.some((row) => row.token === 2)");
     assert_eq!(boxes(), "guess-1,guess-2,guess-nothing");
 }
 
