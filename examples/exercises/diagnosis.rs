@@ -16,6 +16,8 @@ pub enum Symptom {
     Spins,
     /// It sleeps in a call on a socket, not in its queue.
     Blocks,
+    /// It did not, but a stream is blocking.
+    MayBlock,
     /// It closes a connection too early.
     Cuts,
     /// It works for one client, and lets another one wait.
@@ -40,6 +42,7 @@ impl Display for Symptom {
             Symptom::Loses => "LOSES",
             Symptom::Spins => "SPINS",
             Symptom::Blocks => "BLOCKS",
+            Symptom::MayBlock => "MAY BLOCK",
             Symptom::Cuts => "CUTS",
             Symptom::Starves => "STARVES",
             Symptom::Leaks => "LEAKS",
@@ -56,6 +59,14 @@ impl Display for Symptom {
 pub struct Diagnosis {
     pub symptom: Symptom,
     pub lines: Vec<String>,
+}
+
+impl Diagnosis {
+    /// Adds a line behind the first one.
+    pub fn with(mut self, line: String) -> Diagnosis {
+        self.lines.insert(1, line);
+        self
+    }
 }
 
 pub type Verdict = Result<(), Diagnosis>;
@@ -90,15 +101,15 @@ pub struct Clients {
     pub names: HashMap<u16, String>,
     /// Answers are longer than the send buffers: a program needs `EPOLLOUT` to write all of one.
     pub want_long_answers: bool,
+    /// All of them.
+    pub have_left: bool,
 }
 
 /// Says what was seen of a program, as far as it tells about the symptom.
 pub fn describe(symptom: Symptom, now: &Snapshot, clients: &Clients) -> Vec<String> {
     let mut lines = Vec::new();
-    if symptom != Symptom::Spins {
-        let calls = now.threads.iter().filter_map(|thread| call(thread, now));
-        lines.extend(calls);
-    }
+    let calls = now.threads.iter();
+    lines.extend(calls.filter_map(|thread| call(thread, symptom, now)));
     if now.descriptors >= now.limit {
         let limit = now.limit;
         lines.push(format!(
@@ -119,11 +130,18 @@ pub fn describe(symptom: Symptom, now: &Snapshot, clients: &Clients) -> Vec<Stri
     lines
 }
 
-/// Says in which call a thread sleeps.
-fn call(thread: &Thread, now: &Snapshot) -> Option<String> {
-    let Call {
-        name, fd, timeout, ..
-    } = thread.sleeps_in()?;
+/// Says in which call a thread sleeps. That a program sleeps in its queue is as it should be, unless
+/// somebody waits for it or it wakes up in vain.
+fn call(thread: &Thread, symptom: Symptom, now: &Snapshot) -> Option<String> {
+    let call = thread.sleeps_in()?;
+    let Call { name, fd, .. } = call;
+    let explains = matches!(
+        symptom,
+        Symptom::Hangs | Symptom::Loses | Symptom::Spins
+    );
+    if name == "epoll_wait" && !explains {
+        return None;
+    }
     let is_first = thread.id == now.pid;
     let who = if is_first {
         "the program"
@@ -140,10 +158,16 @@ fn call(thread: &Thread, now: &Snapshot) -> Option<String> {
         "futex" => Some(format!(
             "{who} sleeps in futex: it waits for a lock, a channel or a thread"
         )),
-        "epoll_wait" if timeout > 0 => Some(format!(
-            "{who} sleeps in epoll_wait on fd {fd}, until a timeout of {timeout} ms:\n\
-             meanwhile nothing reads what has arrived"
-        )),
+        "epoll_wait" => {
+            let mut line = format!("{who} sleeps in epoll_wait on fd {fd}");
+            if let Some(timeout) = call.timeout() {
+                line += &format!(", until a timeout of {} ms", timeout.as_millis());
+                if symptom != Symptom::Spins {
+                    line += ":\nno event ends this sleep, and a peer waits";
+                }
+            }
+            Some(line)
+        }
         "poll" | "sleep" => Some(format!("{who} sleeps in {name}")),
         _ => Some(format!("{who} sleeps in {name} on fd {fd}{kind}")),
     }

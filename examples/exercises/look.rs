@@ -8,6 +8,7 @@ use std::io::Result;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 /// What is seen of a process at one moment.
 pub struct Snapshot {
@@ -52,7 +53,19 @@ pub struct Call {
     pub fd: u64,
     pub on_socket: bool,
     /// The fourth argument of `epoll_wait`.
-    pub timeout: i32,
+    milliseconds: i32,
+}
+
+impl Call {
+    /// The time after which the call returns, if nothing happens. Of `sleep` it is not known, so it
+    /// is taken to be short.
+    pub fn timeout(&self) -> Option<Duration> {
+        match (self.name, u64::try_from(self.milliseconds)) {
+            ("epoll_wait", Ok(count)) => Some(Duration::from_millis(count)),
+            ("sleep", _) => Some(Duration::ZERO),
+            _ => None,
+        }
+    }
 }
 
 impl Thread {
@@ -121,7 +134,7 @@ fn call(pid: u32, id: u32) -> Option<Call> {
         name: CALLS.iter().find(is_it)?.0,
         fd,
         on_socket: file.is_ok_and(|file| is_socket(&file)),
-        timeout: argument(4)? as i32,
+        milliseconds: argument(4)? as i32,
     })
 }
 

@@ -34,8 +34,8 @@ pub struct Process {
     pub slow: Option<Slow>,
     /// How many descriptors are open without clients.
     pub descriptors: usize,
-    /// A program that is asleep for so long, with peers that wait, will not wake up.
-    pub still: Duration,
+    /// It may let its peers wait for a timeout.
+    pub may_pause: bool,
 }
 
 impl Process {
@@ -47,10 +47,11 @@ impl Process {
             clients: Clients {
                 names: HashMap::new(),
                 want_long_answers: false,
+                have_left: false,
             },
             slow: None,
             descriptors: 0,
-            still: Duration::from_millis(400),
+            may_pause: false,
         }
     }
 
@@ -85,7 +86,7 @@ impl Process {
     pub fn until<T>(&mut self, mut look: impl FnMut() -> Seen<T>) -> Result<T, Diagnosis> {
         let mut watch = Watch::new();
         let mut missing_before = String::new();
-        let mut when_still = None;
+        let mut is_over = false;
         loop {
             if let Some(slow) = &mut self.slow {
                 slow.step();
@@ -103,23 +104,39 @@ impl Process {
             if missing != missing_before {
                 watch = Watch::new();
                 missing_before.clone_from(&missing);
-                when_still = None;
+                is_over = false;
             }
-            if let Some(now) = when_still {
-                return Err(self.stuck(&now, missing));
+            if is_over {
+                return Err(self.stuck(&self.snapshot(), missing));
             }
             watch.look(self.pid());
             if let Some(line) = watch.spins() {
                 return Err(self.diagnose(Symptom::Spins, vec![missing, line]));
             }
-            if watch.is_still(self.still) {
-                // What it has written can still be on its way. So the peers look once more.
-                let now = pause_after(|| self.snapshot());
-                let has_arrived = now.sockets.iter().all(|socket| socket.unsent == 0);
-                let is_over = has_arrived || watch.is_still(self.still * FOR_ARRIVAL);
-                when_still = is_over.then_some(now);
+            let still = self.still(&watch);
+            if watch.is_still(still) {
+                // What it has written can still be on its way. So the peers look once more, and at
+                // once if a timeout will end the sleep soon.
+                let ends_soon = still < STILL;
+                is_over = ends_soon || watch.is_still(still * FOR_ARRIVAL) || self.has_written_all();
             }
             self.is_in_time(&watch, &missing)?;
+        }
+    }
+
+    /// All that it has written has reached its peers.
+    fn has_written_all(&self) -> bool {
+        let now = pause_after(|| self.snapshot());
+        now.sockets.iter().all(|socket| socket.unsent == 0)
+    }
+
+    /// A program that is asleep for so long, with peers that wait, is not woken up by them. Only a
+    /// timeout will end its sleep, or nothing.
+    fn still(&self, watch: &Watch) -> Duration {
+        match watch.timeout(self.pid()) {
+            _ if self.may_pause => STILL * 5,
+            Some(timeout) => STILL.min(timeout / 2).max(STILL / 10),
+            None => STILL,
         }
     }
 
@@ -132,7 +149,7 @@ impl Process {
             return Err(self.diagnose(Symptom::Spins, vec![missing.to_owned(), line]));
         }
         let (waited, wakeups) = (watch.started.elapsed(), watch.sleeps());
-        if waited > self.still * PATIENCE && wakeups >= 10 {
+        if waited > STILL * PATIENCE && wakeups >= 10 {
             let seconds = waited.as_secs();
             let line = format!(
                 "in {seconds} s the program has woken up {wakeups} times, and this has not changed"
@@ -173,7 +190,7 @@ impl Process {
         Err(self.stuck(&now, missing))
     }
 
-    /// Checks that no stream is blocking. Its peers may not notice: with a timeout, for example, a
+    /// Checks that no stream is blocking. Its peers may not have noticed: with a timeout, for example, a
     /// call sleeps for a moment only.
     pub fn has_no_blocking_stream(&self) -> Verdict {
         let now = self.snapshot();
@@ -186,7 +203,7 @@ impl Process {
             "fd {} is a blocking stream: a read or a write can sleep in it",
             socket.fd
         );
-        Err(self.report(Symptom::Blocks, vec![line], &now))
+        Err(self.report(Symptom::MayBlock, vec![line], &now))
     }
 
     /// Waits until the program sleeps in its queue, with nothing left to do.
@@ -240,6 +257,11 @@ impl Process {
         })
     }
 
+    /// The program does something else than what is right.
+    pub fn differs(&mut self, line: String) -> Verdict {
+        Err(self.wrong(Symptom::Differs, line))
+    }
+
     /// Waits until the program ends, and ends well.
     pub fn ends(&mut self, missing: impl Fn() -> String) -> Verdict {
         match self.until(|| Seen::Missing(missing())) {
@@ -267,20 +289,33 @@ impl Process {
     pub fn all_leave<T>(&mut self, clients: T) -> Verdict {
         drop(clients);
         self.rests("after all clients have left")?;
+        self.clients.have_left = true;
         let (pid, at_first) = (self.pid(), self.descriptors);
-        let result = self.until(|| match look::descriptors(pid) {
+        self.until(|| match look::descriptors(pid) {
             now if now <= at_first => Seen::Done(()),
             now => Seen::Missing(format!(
                 "all clients have left, and {} more descriptors than at first are open",
                 now - at_first
             )),
-        });
-        result.map_err(|mut diagnosis| {
-            if matches!(diagnosis.symptom, Symptom::Hangs | Symptom::Loses) {
-                diagnosis.symptom = Symptom::Leaks;
-            }
-            diagnosis
-        })
+        })?;
+        self.stays_asleep("when no client is connected")
+    }
+
+    /// Checks that the program does not wake up in vain, again and again, when it has nothing to do.
+    pub fn stays_asleep(&mut self, when: &str) -> Verdict {
+        let mut watch = Watch::new();
+        let wakes = |watch: &Watch| watch.sleeps() > 0 || watch.timeout(self.pid()).is_some();
+        let time = |watch: &Watch| if wakes(watch) { STILL * 3 } else { STILL / 2 };
+        while watch.started.elapsed() < time(&watch) {
+            pause_after(|| watch.look(self.pid()));
+        }
+        let (wakeups, waited) = (watch.sleeps(), watch.started.elapsed().as_secs_f64());
+        if wakeups < IN_VAIN {
+            return Ok(());
+        }
+        let line = format!("in {waited:.1} s the program has woken up {wakeups} times, in vain");
+        let lines = vec![format!("the program should sleep in `poll` {when}"), line];
+        Err(self.diagnose(Symptom::Spins, lines))
     }
 
     /// A peer could not do its part: the program has closed the connection, or it is this runner.
@@ -302,7 +337,7 @@ impl Process {
     fn wrong(&mut self, symptom: Symptom, line: String) -> Diagnosis {
         self.slow = None; // A slow thread could not end.
         let mut watch = Watch::new();
-        while !watch.is_still(Duration::from_millis(40)) && watch.started.elapsed() < self.still {
+        while !watch.is_still(Duration::from_millis(40)) && watch.started.elapsed() < STILL {
             if let Some(status) = self.ended() {
                 return self.ended_with(status, line);
             }
@@ -337,6 +372,8 @@ impl Process {
             || sockets.any(|socket| !socket.is_known() || socket.has_input());
         if one_blocks(&now.threads) {
             self.report(Symptom::Blocks, vec![missing], now)
+        } else if self.clients.have_left {
+            self.report(Symptom::Leaks, vec![missing], now)
         } else if may_have_something_to_do || !one_sleeps_in_queue(&now.threads) {
             self.report(Symptom::Hangs, vec![missing], now)
         } else {
@@ -360,7 +397,7 @@ impl Process {
         self.signal(SIGKILL);
         let start = Instant::now();
         let is_dead = |thread: &Thread| matches!(thread.state, 'Z' | 'X');
-        while !look::threads(self.pid()).iter().all(is_dead) && start.elapsed() < self.still {
+        while !look::threads(self.pid()).iter().all(is_dead) && start.elapsed() < STILL {
             thread::sleep(Duration::from_millis(1));
         }
     }
@@ -383,12 +420,16 @@ impl Drop for Process {
     }
 }
 
+/// A program that is asleep for so long, with peers that wait, will not wake up.
+const STILL: Duration = Duration::from_millis(400);
 /// An attempt ends after so long, whatever happens.
 const LIMIT: Duration = Duration::from_secs(60);
-/// So many times `still` for bytes that a peer has not acknowledged: it may not read them at all.
+/// So often in three times `STILL`, and nothing was to be done: it does not sleep without need.
+const IN_VAIN: u64 = 4;
+/// So many times as long for bytes that a peer has not acknowledged: it may not read them at all.
 const FOR_ARRIVAL: u32 = 5;
-/// So many times `still` without progress, though it wakes up now and then: it hangs.
-const PATIENCE: u32 = 25;
+/// So many times `STILL` without progress, though it wakes up now and then: it hangs.
+const PATIENCE: u32 = 6;
 
 const SIGKILL: c_int = 9;
 const SIGCONT: c_int = 18;

@@ -4,7 +4,7 @@
 //! thread, the event loop, sleeps. So if a thread wakes the loop too early, the loop looks too early.
 //! Where `ptrace` is not allowed, the threads run as fast as they do.
 
-use crate::look;
+use crate::look::{self, Thread};
 use std::ffi::{c_int, c_long};
 use std::ptr;
 
@@ -15,25 +15,33 @@ pub struct Slow {
 }
 
 impl Slow {
-    /// Slows down all threads of a process but the first.
+    /// Slows down all threads of a process but the first, also those that it starts later.
     pub fn new(pid: u32) -> Slow {
-        let mut threads = Vec::new();
-        for thread in look::threads(pid) {
-            let id = thread.id as c_int;
-            if thread.id != pid && ask(PTRACE_SEIZE, id, PTRACE_O_TRACESYSGOOD) {
-                ask(PTRACE_INTERRUPT, id, 0);
-                threads.push((id, false));
-            }
-        }
-        Slow {
+        let mut slow = Slow {
             loop_thread: pid,
-            threads,
+            threads: Vec::new(),
+        };
+        slow.seize(&look::threads(pid));
+        slow
+    }
+
+    fn seize(&mut self, threads: &[Thread]) {
+        for thread in threads {
+            let id = thread.id as c_int;
+            let is_known = self.threads.iter().any(|(known, _)| *known == id);
+            let is_new = thread.id != self.loop_thread && !is_known;
+            if is_new && ask(PTRACE_SEIZE, id, PTRACE_O_TRACESYSGOOD) {
+                ask(PTRACE_INTERRUPT, id, 0);
+                self.threads.push((id, false));
+            }
         }
     }
 
     /// Lets stopped threads go on to their next system call, if the loop sleeps.
     pub fn step(&mut self) {
-        let mut threads = look::threads(self.loop_thread).into_iter();
+        let threads = look::threads(self.loop_thread);
+        self.seize(&threads);
+        let mut threads = threads.iter();
         let loop_sleeps =
             threads.any(|thread| thread.id == self.loop_thread && thread.state == 'S');
         for (id, is_stopped) in &mut self.threads {

@@ -74,8 +74,16 @@ impl Watch {
         sleeps.max().unwrap_or(0)
     }
 
+    /// The timeout of the call that the event loop sleeps in. The loop is the first thread.
+    pub fn timeout(&self, pid: u32) -> Option<Duration> {
+        let mut threads = self.threads.iter().map(|(_, last, _)| last);
+        let event_loop = threads.find(|thread| thread.id == pid)?;
+        event_loop.sleeps_in()?.timeout()
+    }
+
     pub fn spins(&self) -> Option<String> {
-        let seconds = self.started.elapsed().as_secs_f64().max(1.0);
+        let elapsed = self.started.elapsed().as_secs_f64();
+        let seconds = elapsed.max(1.0);
         for (first, last, awake_since) in &self.threads {
             let ticks = last.ticks - awake_since;
             if ticks >= SPIN_TICKS {
@@ -86,7 +94,9 @@ impl Watch {
             }
             let sleeps = last.sleeps - first.sleeps;
             if sleeps as f64 / seconds >= SPIN_SLEEPS as f64 {
-                return Some(format!("the program has woken up {sleeps} times"));
+                return Some(format!(
+                    "in {elapsed:.1} s the program has woken up {sleeps} times"
+                ));
             }
         }
         None

@@ -10,7 +10,6 @@ use crate::program::Program;
 use crate::slow::Slow;
 use std::io;
 use std::net::TcpListener;
-use std::time::Duration;
 
 pub fn half_an_answer(program: &Program) -> Verdict {
     let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -24,6 +23,7 @@ pub fn half_an_answer(program: &Program) -> Verdict {
     let first_part = "the first part of the answer";
     process.has_read(first_part, "until the rest of the answer arrives")?;
     process.has_no_blocking_stream()?;
+    process.stays_asleep("until the rest of the answer arrives")?;
     process.stopped(|| {
         server.send(&[b'b'; 20_000])?;
         server.finish()
@@ -124,6 +124,7 @@ pub fn counted_twice(program: &Program) -> Verdict {
     // All bytes are there, but the last answer has not ended.
     process.stopped(|| last.send(&[b'a'; 300]))?;
     process.has_read("answer 3", "until answer 3 of 3 ends")?;
+    process.stays_asleep("until answer 3 of 3 ends")?;
     process.stopped(|| last.finish())?;
     let sent = "answers of 100, 200 and 300 bytes were sent, the second together with a reset";
     process.ends_with("600", sent)
@@ -139,9 +140,10 @@ pub fn one_blocks_all(program: &Program) -> Verdict {
     process.rests("while client 1 has sent half a line")?;
     first.gets("sent half a line", "", &mut process)?;
     first.ask("f\n", "HALF\n", &mut process)?;
-    // Two lines and a half in one event.
-    second.ask("three\nfour\nfi", "THREE\nFOUR\n", &mut process)?;
-    second.ask("ve\n", "FIVE\n", &mut process)?;
+    // Three lines and a half in one event.
+    let three = "THREE\nFOUR\nFIVE\n";
+    second.ask("three\nfour\nfive\nsi", three, &mut process)?;
+    second.ask("x\n", "SIX\n", &mut process)?;
     for (name, text, what) in [
         ("client 3", "hal", "half a line"),
         ("client 4", "line\n", "a line"),
@@ -165,6 +167,22 @@ pub fn wrong_client(program: &Program) -> Verdict {
     let (mut process, address) = program.serve()?;
     let mut first = Peer::connect("client 1", address, &mut process)?;
     place(&mut first, &mut process)?;
+    // One after the other: the place is free long before the next client comes.
+    let mut second = Peer::connect("client 2", address, &mut process)?;
+    let removed = place(&mut second, &mut process)?;
+    let line = format!("remove {removed}\n");
+    first.ask(&line, "", &mut process)?;
+    process.rests(&format!("after client 1 has sent {line:?}"))?;
+    first.gets(&format!("sent {line:?}"), "", &mut process)?;
+    second.ends(&format!("was to leave ({line:?})"), &mut process)?;
+    let mut next = Peer::connect("the next client", address, &mut process)?;
+    let found = place(&mut next, &mut process)?;
+    if found != removed {
+        let line = format!("place {removed} is free, and the next client got place {found}");
+        return process.differs(line);
+    }
+    next.ask("hello\n", "hello\n", &mut process)?;
+    drop((second, next));
     // Twice, because a place that is not used again at once can be used again later.
     for name in ["client 3", "client 5"] {
         let mut leaver = Peer::connect("the removed client", address, &mut process)?;
@@ -266,7 +284,18 @@ pub fn no_descriptor(program: &Program) -> Verdict {
     if at_first == 0 {
         return Err(io::Error::other("it cannot see the program's descriptors").into());
     }
+    // Three at once, and the last one asks: nothing but its connection tells the program of it.
     let mut clients = Vec::new();
+    process.stopped(|| {
+        for number in 1..=3 {
+            clients.push(Peer::open(&format!("client {number}"), address)?);
+            clients[number - 1].queued()?;
+        }
+        Ok(())
+    })?;
+    let last = &mut clients[2];
+    last.name += ", which has connected together with two others,";
+    last.ask("hello\n", "hello\n", &mut process)?;
     while at_first + clients.len() < DESCRIPTORS {
         let name = format!("client {}", clients.len() + 1);
         let mut client = Peer::connect(&name, address, &mut process)?;
@@ -274,17 +303,32 @@ pub fn no_descriptor(program: &Program) -> Verdict {
         clients.push(client);
     }
     let mut waiting = Vec::new();
-    for number in 1..=4 {
+    for number in 1..=6 {
         let mut client = Peer::connect(&format!("late client {number}"), address, &mut process)?;
         client.says("hello\n", &mut process)?;
         waiting.push(client);
     }
     process.rests("while clients wait for a descriptor")?;
+    process.may_pause = true;
     clients[0].ask("hello\n", "hello\n", &mut process)?;
-    for client in &mut waiting {
-        drop(clients.pop());
-        client.gets("waited until another left", "hello\n", &mut process)?;
+    // The first two are served one after the other, and the others two at a time.
+    let mut served = String::from("nobody else");
+    let turns = [0..1, 1..2, 2..4, 4..6];
+    for turn in turns {
+        let leavers = clients.split_off(clients.len() - turn.len());
+        process.stopped(|| {
+            drop(leavers);
+            Ok(())
+        })?;
+        for number in turn {
+            let client = &mut waiting[number];
+            let after = "waited until another left";
+            let result = client.gets(after, "hello\n", &mut process);
+            result.map_err(|diagnosis| diagnosis.with(format!("before, {served} was served")))?;
+            served = client.name.clone();
+        }
     }
+    process.may_pause = false;
     process.rests("until a client does something")?;
     process.all_leave((clients, waiting))
 }
@@ -314,7 +358,9 @@ pub fn second_backend(program: &Program) -> Verdict {
     // What epoll reports. The other queue has to report the same.
     const EXPECTED: [&str; 4] = ["1 1 1 1", "1 - 1 -", "1", "0"];
     let mut process = program.start(&[])?;
-    process.still = Duration::from_secs(2); // It sleeps for up to a second, with a timeout.
+    process.may_pause = true; // It sleeps for up to a second, with a timeout.
+    // If the thread that registers wakes the other one too early, the wake is for nothing.
+    process.slow = Some(Slow::new(process.pid()));
     process.ends(|| String::from("the table is not complete"))?;
     let output = process.output();
     let rows: Vec<Vec<&str>> = output

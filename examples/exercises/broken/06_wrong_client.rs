@@ -1,16 +1,20 @@
 //! Exercise 06, after the lesson 08_chat.
 //!
-//! In this server each client has a place, whose number is its token. It tells a client its place.
-//! `remove 1` from anyone disconnects the client in place 1, and the place is free for the next
-//! one. Any other line is sent back.
+//! In this server each client has a place, whose number is its token. It tells
+//! a client its place. `remove 1` from anyone disconnects the client in place
+//! 1. Then the place is free for the next client, at the latest when all events
+//! of the same poll have been handled; only if no place is free, the next
+//! client gets a new one. Any other line is sent back.
 //!
-//! Sometimes a client that has just connected is disconnected, though nobody asked for it.
+//! Sometimes a client that has just connected is disconnected, though nobody
+//! asked for it.
 //!
 //! Change whatever you like, except what it prints and sends.
 //!
-//! By hand: `cargo run --bin 06_wrong_client` in `examples/exercises/mine`, and in another
-//! terminal, in `bash`, clients in the places 0 and 1. For the last line, stop the
-//! server with Ctrl-Z, and continue it with `fg`; `cat` should not end before Ctrl-C.
+//! By hand: `cargo run --bin 06_wrong_client` in `examples/exercises/mine`, and
+//! in another terminal, in `bash`, clients in the places 0 and 1. For the last
+//! line, stop the server with Ctrl-Z, and continue it with `fg`; `cat` should
+//! not end before Ctrl-C.
 //!
 //! ```sh
 //! exec 3<>/dev/tcp/127.0.0.1/PORT 4<>/dev/tcp/127.0.0.1/PORT

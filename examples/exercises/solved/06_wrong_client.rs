@@ -2,8 +2,8 @@
 //! Hint: All of this happens in one batch: `remove 1`, a new connection, and an event of the client
 //!   that was in place 1. Go through the loop with these three events.
 //! Hint: The new client has the token of the removed one. So the old event looks like the new one's.
-//! Hint: Do not use a token again while the batch can contain an event for it. Or count on, and use
-//!   no token twice.
+//! Hint: Do not use a token again while the batch can contain an event for it. Or number the
+//!   clients: each gets a token that no other one had, and its place is kept beside it.
 //! Learned: The events of a batch are older than what the batch has changed: a token that is used
 //!   again at once gets the events of another client.
 
