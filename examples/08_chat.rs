@@ -127,8 +127,7 @@ fn serve(listener: TcpListener, stays_up: bool) -> io::Result<()> {
         for event in &events {
             chat.handle(event.token()); // Does nothing for the listener: it is no client.
         }
-        // If no descriptor is free, the connection stays in the listener's queue, and this loop
-        // tries again after the next events: perhaps a client has left.
+        // After each poll, whatever was reported: exercise 09 is about the reason.
         while let Ok((stream, _)) = listener.accept() {
             stream.set_nonblocking(true)?;
             let token = next_token;

@@ -78,8 +78,7 @@ impl Server {
                     token => self.serve(token),
                 }
             }
-            // After each poll: if no descriptor is free, accept fails, and an edge-triggered listener is
-            // not reported again when one becomes free. (A level-triggered one would spin.)
+            // After each poll, whatever was reported: exercise 09 is about the reason.
             self.accept()?;
             let (start, now) = (self.start, Instant::now());
             self.clients.retain(|number, client| {

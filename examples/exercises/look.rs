@@ -326,9 +326,11 @@ pub fn state(port: u16, peer_port: u16) -> Option<u8> {
     row.map(|row| row.state)
 }
 
-/// Returns how many descriptors are open.
+/// Returns how many descriptors are open. One that is inherited can have a number above the limit:
+/// it takes no place from the others.
 pub fn descriptors(pid: u32) -> usize {
-    names(&format!("/proc/{pid}/fd")).len()
+    let (fds, limit) = (names(&format!("/proc/{pid}/fd")), limit(pid));
+    fds.iter().filter(|fd| (**fd as usize) < limit).count()
 }
 
 /// Returns how many descriptors may be open.

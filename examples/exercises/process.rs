@@ -27,7 +27,7 @@ pub enum Seen<T = ()> {
 /// A program that runs, watched.
 pub struct Process {
     child: Child,
-    output: PathBuf,
+    pub output: PathBuf,
     deadline: Instant,
     pub clients: Clients,
     /// Makes the program's other threads slow.

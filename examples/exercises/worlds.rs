@@ -8,8 +8,8 @@ use crate::peer::Peer;
 use crate::process::{Process, Seen};
 use crate::program::Program;
 use crate::slow::Slow;
-use std::io;
 use std::net::TcpListener;
+use std::{fs, io};
 
 pub fn half_an_answer(program: &Program) -> Verdict {
     let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -70,13 +70,13 @@ pub fn a_slow_reader(program: &Program) -> Verdict {
     let mut other = Peer::connect("client 2", address, &mut process)?;
     // Twice: what is kept for a client must not get mixed up.
     for _ in 0..2 {
-        // The second request arrives while the first answer is pending.
-        for _ in 0..2 {
-            slow.says("please\n", &mut process)?;
-            process.rests("while client 1 does not read")?;
-        }
+        slow.says("please\n", &mut process)?;
+        process.rests("while client 1 does not read")?;
         other.says("please\n", &mut process)?;
         other.gets_all(&answer, &mut process)?;
+        // The second request arrives while the first answer is pending.
+        slow.says("please\n", &mut process)?;
+        process.rests("while client 1 does not read")?;
         slow.gets_all(&answer.repeat(2), &mut process)?;
         process.rests("after both clients have got all")?;
     }
@@ -248,10 +248,14 @@ pub fn flood(program: &Program) -> Verdict {
         match got.trim_end().parse::<usize>() {
             _ if !got.ends_with('\n') => Seen::Missing(format!("{line} and got {got:?}")),
             Ok(read) if read <= sent / 2 => Seen::Done(()),
-            Ok(read) => Seen::Wrong(
-                Symptom::Starves,
-                format!("{line}, and the answer\nsays that {read} bytes had been read before"),
-            ),
+            Ok(read) => {
+                let half = sent / 2;
+                let line = format!(
+                    "{line}, and the answer\n\
+                     says that {read} bytes had been read before: fair is at most {half}"
+                );
+                Seen::Wrong(Symptom::Starves, line)
+            }
             Err(_) => Seen::Wrong(Symptom::Differs, format!("{line} and got {got:?}")),
         }
     })?;
@@ -284,7 +288,7 @@ pub fn no_descriptor(program: &Program) -> Verdict {
     if at_first == 0 {
         return Err(io::Error::other("it cannot see the program's descriptors").into());
     }
-    // Three at once, and the last one asks: nothing but its connection tells the program of it.
+    // Three at once. Only the last one sends something, which cannot be seen before it is accepted.
     let mut clients = Vec::new();
     process.stopped(|| {
         for number in 1..=3 {
@@ -312,7 +316,7 @@ pub fn no_descriptor(program: &Program) -> Verdict {
     process.may_pause = true;
     clients[0].ask("hello\n", "hello\n", &mut process)?;
     // The first two are served one after the other, and the others two at a time.
-    let mut served = String::from("nobody else");
+    let mut served = String::from("no late client");
     let turns = [0..1, 1..2, 2..4, 4..6];
     for turn in turns {
         let leavers = clients.split_off(clients.len() - turn.len());
@@ -356,26 +360,33 @@ pub fn wake_then_send(program: &Program) -> Verdict {
 
 pub fn second_backend(program: &Program) -> Verdict {
     // What epoll reports. The other queue has to report the same.
-    const EXPECTED: [&str; 4] = ["1 1 1 1", "1 - 1 -", "1", "0"];
+    const EXPECTED: [(&str, &str); 4] = [
+        ("level, nothing is read", "1 1 1 1"),
+        ("edge, then drained, then more", "1 - 1 -"),
+        ("a ready source is registered meanwhile", "1"),
+        ("a quiet source is registered meanwhile", "-"),
+    ];
     let mut process = program.start(&[])?;
     process.may_pause = true; // It sleeps for up to a second, with a timeout.
     // If the thread that registers wakes the other one too early, the wake is for nothing.
     process.slow = Some(Slow::new(process.pid()));
-    process.ends(|| String::from("the table is not complete"))?;
-    let output = process.output();
-    let rows: Vec<Vec<&str>> = output
-        .lines()
-        .filter(|line| line.contains('|'))
-        .map(|line| line.split('|').map(str::trim).collect())
-        .collect();
+    let output = process.output.clone();
+    process.ends(|| {
+        let printed = fs::read_to_string(&output).unwrap_or_default();
+        let mut scenes = EXPECTED.iter();
+        let missing = scenes.find(|(scene, _)| row(&printed, scene).is_none());
+        let scene = missing.map_or("after all scenes", |(scene, _)| scene);
+        format!("the program has not ended: {scene}")
+    })?;
+    let printed = process.output();
     let mut lines = Vec::new();
-    for (index, expected) in EXPECTED.iter().enumerate() {
-        match rows.get(index).map(Vec::as_slice) {
-            Some([_, epoll, poll]) if epoll == expected && poll == expected => {}
-            Some([scene, epoll, poll]) => {
+    for (scene, expected) in EXPECTED {
+        match row(&printed, scene) {
+            Some([epoll, poll]) if epoll == expected && poll == expected => {}
+            Some([epoll, poll]) => {
                 lines.push(format!("{scene}: epoll {epoll}, poll(2) {poll}"));
             }
-            _ => lines.push(format!("line {} of the table is missing", index + 1)),
+            None => lines.push(format!("{scene}: this line of the table is missing")),
         }
     }
     if lines.is_empty() {
@@ -383,4 +394,13 @@ pub fn second_backend(program: &Program) -> Verdict {
     }
     let symptom = Symptom::Differs;
     Err(Diagnosis { symptom, lines })
+}
+
+/// What the table says of a scene.
+fn row<'a>(table: &'a str, scene: &str) -> Option<[&'a str; 2]> {
+    table.lines().find_map(|line| {
+        let mut columns = line.split('|').map(str::trim);
+        let is_it = columns.next() == Some(scene);
+        is_it.then(|| Some([columns.next()?, columns.next()?]))?
+    })
 }

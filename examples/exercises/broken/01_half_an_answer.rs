@@ -1,12 +1,13 @@
 //! Exercise 01, after the lesson 03_triggers.
 //!
-//! This client asks a server, reads the answer until end of file, and prints how many bytes it has.
-//! The answers are larger than the buffer. The program should sleep in `poll`, and nowhere else.
+//! This client asks a server, reads the answer until end of file, and prints
+//! how many bytes it has. The answers are larger than the buffer. The program
+//! should sleep in `poll`, and nowhere else.
 //!
 //! It receives the beginning of the answer, and then it waits forever.
 //!
-//! Change whatever you like. The runner is the server, and shows the end of what this client
-//! prints.
+//! Change whatever you like. The runner is the server, and shows the end of
+//! what this client prints.
 
 use epollet::{Events, Interest, Poll};
 use std::io::{Read, Result, Write};

@@ -1,14 +1,16 @@
 //! Exercise 02, after the lesson 05_echo_server.
 //!
-//! This server sends back what a client sends. It is small, because it expects short messages and
-//! clients that read. A client may leave at any time; then nothing of it should be left.
+//! This server sends back what a client sends. It is small, because it expects
+//! short messages and clients that read. A client may leave at any time; then
+//! nothing of it should be left.
 //!
 //! It answers everyone, but after one client has left, it never sleeps again.
 //!
 //! Change whatever you like, except what it prints.
 //!
-//! By hand: `cargo run --bin 02_one_client_left` in `examples/exercises/mine`, and in another
-//! terminal, in `bash`, a client that leaves. Then look at the server in `top`.
+//! By hand: `cargo run --bin 02_one_client_left` in `examples/exercises/mine`,
+//! and in another terminal, in `bash`, a client that leaves. Then look at the
+//! server in `top`.
 //!
 //! ```sh
 //! exec 3<>/dev/tcp/127.0.0.1/PORT; echo hello >&3; head -1 <&3; exec 3>&-

@@ -1,16 +1,18 @@
 //! Exercise 03, after the lesson 05_echo_server.
 //!
-//! A client that sends a line gets 8,000,000 bytes, even if it half-closes after the line. If it does
-//! not, the connection stays open, and it can ask again. A slow reader must not delay the others, and
-//! while no client is ready, the server sleeps.
+//! A client that sends a line gets 8,000,000 bytes, even if it half-closes
+//! after the line. If it does not, the connection stays open, and it can ask
+//! again, even while an answer is pending (but it does not send two lines at
+//! once). A slow reader must not delay the others, and while no client is
+//! ready, the server sleeps.
 //!
 //! A client gets the beginning of the answer only.
 //!
-//! Change whatever you like, except what it prints and sends. It is one thread, which sleeps in `poll`
-//! and nowhere else.
+//! Change whatever you like, except what it prints and sends. It is one thread,
+//! which sleeps in `poll` and nowhere else.
 //!
-//! By hand: `cargo run --bin 03_a_slow_reader` in `examples/exercises/mine`, and in another
-//! terminal, in `bash`, a client that reads for two seconds.
+//! By hand: `cargo run --bin 03_a_slow_reader` in `examples/exercises/mine`,
+//! and in another terminal, in `bash`, a client that reads for two seconds.
 //!
 //! ```sh
 //! exec 3<>/dev/tcp/127.0.0.1/PORT; echo >&3; timeout 2 cat <&3 | wc -c
@@ -44,8 +46,11 @@ impl Client {
 fn handle(client: &mut Client) -> Result<bool> {
     match client.answer() {
         Ok(is_open) => Ok(is_open),
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(true),
-        Err(_) => Ok(false), // One broken connection does not end the server.
+        Err(error) => {
+            eprintln!("a client: {error}");
+            // One broken connection does not end the server.
+            Ok(error.kind() == ErrorKind::WouldBlock)
+        }
     }
 }
 

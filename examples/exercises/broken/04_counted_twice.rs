@@ -1,13 +1,14 @@
 //! Exercise 04, after the lesson 06_pitfalls.
 //!
-//! This client asks for three answers at once, on three connections. Each answer ends with end of
-//! file. When it has all three, it prints how many bytes they have together.
+//! This client asks for three answers at once, on three connections. Each
+//! answer ends with end of file. When it has all three, it prints how many
+//! bytes they have together.
 //!
-//! If the server resets a connection after the answer, this client ends before it has the third
-//! answer.
+//! If the server resets a connection after the answer, this client ends before
+//! it has the third answer.
 //!
-//! Change whatever you like, but it should sleep in `poll`, and nowhere else. The runner is the
-//! server, and shows the end of what this client prints.
+//! Change whatever you like, but it should sleep in `poll`, and nowhere else.
+//! The runner is the server, and shows the end of what this client prints.
 
 use epollet::{Events, Interest, Poll};
 use std::io::{ErrorKind, Read, Result, Write};

@@ -1,15 +1,18 @@
 //! Exercise 05, after the lesson 07_connect.
 //!
-//! This server sends back each line in capital letters. A line can arrive in pieces: then the
-//! server waits for the rest of it, and serves the other clients meanwhile.
+//! This server sends back each line in capital letters. A line can arrive in
+//! pieces: then the server waits for the rest of it, and serves the other
+//! clients meanwhile. Lines are short, and clients read: an answer always fits
+//! in the send buffer, so `write_all` may stay.
 //!
 //! If a client sends half a line and pauses, all the others wait.
 //!
-//! Change whatever you like, except what it prints and sends. It is one thread, which sleeps in `poll`
-//! and nowhere else.
+//! Change whatever you like, except what it prints and sends. It is one thread,
+//! which sleeps in `poll` and nowhere else.
 //!
-//! By hand: `cargo run --bin 05_one_blocks_all` in `examples/exercises/mine`, and in another
-//! terminal, in `bash`, half a line from one client, and a line from another one.
+//! By hand: `cargo run --bin 05_one_blocks_all` in `examples/exercises/mine`,
+//! and in another terminal, in `bash`, half a line from one client, and a line
+//! from another one.
 //!
 //! ```sh
 //! exec 3<>/dev/tcp/127.0.0.1/PORT 4<>/dev/tcp/127.0.0.1/PORT

@@ -1,17 +1,20 @@
 //! Exercise 07, after the lesson 09_fair.
 //!
-//! This server counts what it reads. A client that sends a line end gets a line: the number of bytes
-//! that the server has read so far, from all clients together. No client should make the others
-//! wait.
+//! This server counts what it reads. A client that sends a line end gets a
+//! line: the number of bytes that the server has read so far, from all clients
+//! together. No client should make the others wait: if megabytes of one client
+//! are there, and behind them a line end of another one, the answer comes
+//! before half of those megabytes have been read.
 //!
 //! If one client sends a flood, the others get no answer until it has ended.
 //!
-//! Change whatever you like, except what it prints and sends. It is one thread, which sleeps in `poll`
-//! and nowhere else.
+//! Change whatever you like, except what it prints and sends. It is one thread,
+//! which sleeps in `poll` and nowhere else.
 //!
-//! By hand: `cargo run --bin 07_flood` in `examples/exercises/mine`, and in another
-//! terminal, in `bash`, a flood from one client, and a line end from another one. For the last line,
-//! stop the server with Ctrl-Z, and continue it with `fg`. How much did it read before the answer?
+//! By hand: `cargo run --bin 07_flood` in `examples/exercises/mine`, and in
+//! another terminal, in `bash`, a flood from one client, and a line end from
+//! another one. For the last line, stop the server with Ctrl-Z, and continue it
+//! with `fg`. How much did it read before the answer?
 //!
 //! ```sh
 //! exec 3<>/dev/tcp/127.0.0.1/PORT 4<>/dev/tcp/127.0.0.1/PORT

@@ -1,15 +1,16 @@
 //! Exercise 08, after the lesson 09_fair.
 //!
-//! This server greets each client, and keeps the connection until the client leaves.
+//! This server greets each client, and keeps the connection until the client
+//! leaves.
 //!
-//! If several clients connect at the same moment, only one is greeted. Each of the others has to
-//! wait until somebody else connects.
+//! If several clients connect at the same moment, only one is greeted. Each of
+//! the others has to wait until somebody else connects.
 //!
 //! Change whatever you like, except what it prints and sends.
 //!
-//! By hand: `cargo run --bin 08_left_behind` in `examples/exercises/mine`, and in another
-//! terminal, in `bash`, three clients. Meanwhile, stop the server with Ctrl-Z, and
-//! continue it with `fg`.
+//! By hand: `cargo run --bin 08_left_behind` in `examples/exercises/mine`, and
+//! in another terminal, in `bash`, three clients. Meanwhile, stop the server
+//! with Ctrl-Z, and continue it with `fg`.
 //!
 //! ```sh
 //! for i in 1 2 3; do timeout 9 cat </dev/tcp/127.0.0.1/PORT & done

@@ -1,15 +1,17 @@
 //! Exercise 09, after the lesson 13_shutdown.
 //!
-//! This server sends back what a client sends. It may open only a few descriptors. A client that
-//! finds no free one waits until another client leaves; nobody is turned away.
+//! This server sends back what a client sends. It may open only a few
+//! descriptors. A client that finds no free one waits until another client
+//! leaves; nobody is turned away.
 //!
-//! When all descriptors are in use and another client connects, it uses a whole CPU.
+//! When all descriptors are in use and another client connects, it uses a whole
+//! CPU.
 //!
 //! Change whatever you like, except what it prints and sends.
 //!
 //! By hand: `cargo build --bin 09_no_descriptor` in `examples/exercises/mine`,
-//! `(ulimit -n 16; target/debug/09_no_descriptor)`, and in another terminal, in `bash`,
-//! 16 clients. Then look at the server in `top`.
+//! `(ulimit -n 16; target/debug/09_no_descriptor)`, and in another terminal, in
+//! `bash`, 16 clients. Then look at the server in `top`.
 //!
 //! ```sh
 //! for i in {1..16}; do exec {fd}<>/dev/tcp/127.0.0.1/PORT; done

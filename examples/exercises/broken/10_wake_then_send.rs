@@ -1,14 +1,16 @@
 //! Exercise 10, after the lesson 14_workers.
 //!
-//! A client sends numbers, one in a line, and gets the square of each, in the same order. A second
-//! thread computes them; it wakes the loop when there is a result.
+//! A client sends numbers, one in a line, and gets the square of each, in the
+//! same order. A second thread computes them; it wakes the loop when there is a
+//! result.
 //!
 //! Some results are computed and never sent.
 //!
-//! Change whatever you like, except what it prints and sends, and keep the second thread.
+//! Change whatever you like, except what it prints and sends, and keep the
+//! second thread.
 //!
-//! By hand: `cargo run --bin 10_wake_then_send` in `examples/exercises/mine`, and in another
-//! terminal, in `bash`, nine numbers.
+//! By hand: `cargo run --bin 10_wake_then_send` in `examples/exercises/mine`,
+//! and in another terminal, in `bash`, nine numbers.
 //!
 //! ```sh
 //! exec 3<>/dev/tcp/127.0.0.1/PORT; seq 9 >&3; timeout 2 cat <&3

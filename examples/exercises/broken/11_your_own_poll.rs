@@ -1,13 +1,16 @@
 //! Exercise 11, after the lesson 16_async_await.
 //!
-//! This is a `poll.rs` of your own: the same names as in epollet's, but the functions do only what
-//! is needed for a first program. It runs; `main.rs` beside it is such a program.
+//! This is a `poll.rs` of your own: the same names as in epollet's, but the
+//! functions do only what is needed for a first program. It runs; `main.rs`
+//! beside it is such a program.
 //!
-//! epollet's own tests examine it. The names of those that fail say what it should do. It takes
-//! longer than the other exercises: the tests have to be built, and some may not end.
+//! epollet's own tests examine it. The names of those that fail say what it
+//! should do. It takes longer than the other exercises: the tests have to be
+//! built, and some may not end.
 //!
-//! Change whatever you like in this file, but keep the public names. Before you look at epollet's
-//! `poll.rs`, look at the manual pages: epoll_create1(2), epoll_wait(2), eventfd(2).
+//! Change whatever you like in this file, but keep the public names. Before you
+//! look at epollet's `poll.rs`, look at the manual pages: epoll_create1(2),
+//! epoll_wait(2), eventfd(2).
 
 #![allow(dead_code)] // A program seldom uses all of it.
 

@@ -1,13 +1,14 @@
 //! Exercise 12, after the lesson 17_two_backends.
 //!
-//! `PollQueue` is an event queue over `poll(2)`. A program should not notice whether it runs on this
-//! queue or on epoll. The table compares the two: in each line, both columns should be the same.
+//! `PollQueue` is an event queue over `poll(2)`. A program should not notice
+//! whether it runs on this queue or on epoll. The table compares the two: in
+//! each line, both columns should be the same.
 //!
-//! An edge is reported again and again, and a registration from another thread does not reach a
-//! poll that sleeps.
+//! An edge is reported again and again, and a registration from another thread
+//! does not reach a poll that sleeps.
 //!
-//! Change `PollQueue`, and what it is made of. By hand, in `examples/exercises/mine`:
-//! `cargo run --bin 12_second_backend`.
+//! Change `PollQueue`, and what it is made of. By hand, in
+//! `examples/exercises/mine`: `cargo run --bin 12_second_backend`.
 
 use epollet::{Events, Interest, Poll, Registry, Token};
 use std::ffi::{c_int, c_short, c_ulong};
@@ -136,6 +137,7 @@ fn main() -> Result<()> {
             meanwhile(queue, false, Duration::from_millis(200))
         }),
     ];
+    println!("{:40} | {:10} | {}", "reported (-: nothing)", "epoll", "poll(2)");
     for (name, scene) in scenes {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
@@ -186,14 +188,15 @@ fn meanwhile(queue: &dyn Queue, is_ready: bool, timeout: Duration) -> Result<Str
         let count = queue.poll(timeout)?.len();
         let timeouts = std::mem::take(&mut *TIMEOUTS.lock().unwrap());
         let note = if count == 0 && start.elapsed() < timeout {
-            " too early"
+            " (ends too early)"
         } else if timeouts.len() > 3 {
-            " spins"
+            " (spins)"
         } else if timeouts.len() > 1 && timeouts.last() >= timeouts.first() {
-            " too late"
+            " (full timeout again)"
         } else {
             ""
         };
-        Ok(format!("{count}{note}"))
+        let reported = if count > 0 { "1" } else { "-" };
+        Ok(format!("{reported}{note}"))
     })
 }

@@ -2,10 +2,11 @@
 //! Hint: How many bytes does `write` take? It says so. Print it.
 //! Hint: A write into a full buffer fails with `WouldBlock`, and one into a buffer that is nearly
 //!   full takes what fits. The program has to keep the rest, for each client. (`write_all` does not
-//!   help: at `WouldBlock` it returns that error, and the rest is lost. `handle` ignores the error.)
+//!   help: at `WouldBlock` it returns that error, and the rest is lost. `handle` reports it.)
 //! Hint: The event that says that there is room again is `WRITABLE`. If you ask for it while
 //!   nothing is pending, every poll reports it, because a socket is nearly always writable.
-//! Learned: A write can be short. Keep the rest, and ask for `WRITABLE` only while there is one.
+//! Learned: A write can be short. Keep the rest, and write it when the socket is `WRITABLE`. If it
+//!   is level-triggered, ask for that only while there is a rest; if it is edge-triggered, once.
 
 use epollet::{Events, Interest, Poll, Registry, Token};
 use std::collections::HashMap;

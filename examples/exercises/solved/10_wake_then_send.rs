@@ -3,6 +3,8 @@
 //! Hint: First put the result in the channel, then wake. Otherwise the loop can look too early, and
 //!   nothing tells it to look again.
 //! Hint: Wakes between two polls are one event. How many results can be in the channel then?
+//! Hint: Each wake has to be followed by a look at the whole channel: take results until `try_recv`
+//!   finds none.
 //! Learned: Send, then wake; and at each wake take every result that is there.
 
 use epollet::{Events, Interest, Poll, Registry, Token, Waker};

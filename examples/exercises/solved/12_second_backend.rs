@@ -179,6 +179,7 @@ fn main() -> Result<()> {
             meanwhile(queue, false, Duration::from_millis(200))
         }),
     ];
+    println!("{:40} | {:10} | {}", "reported (-: nothing)", "epoll", "poll(2)");
     for (name, scene) in scenes {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
@@ -229,14 +230,15 @@ fn meanwhile(queue: &dyn Queue, is_ready: bool, timeout: Duration) -> Result<Str
         let count = queue.poll(timeout)?.len();
         let timeouts = std::mem::take(&mut *TIMEOUTS.lock().unwrap());
         let note = if count == 0 && start.elapsed() < timeout {
-            " too early"
+            " (ends too early)"
         } else if timeouts.len() > 3 {
-            " spins"
+            " (spins)"
         } else if timeouts.len() > 1 && timeouts.last() >= timeouts.first() {
-            " too late"
+            " (full timeout again)"
         } else {
             ""
         };
-        Ok(format!("{count}{note}"))
+        let reported = if count > 0 { "1" } else { "-" };
+        Ok(format!("{reported}{note}"))
     })
 }
