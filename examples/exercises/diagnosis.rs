@@ -135,10 +135,7 @@ pub fn describe(symptom: Symptom, now: &Snapshot, clients: &Clients) -> Vec<Stri
 fn call(thread: &Thread, symptom: Symptom, now: &Snapshot) -> Option<String> {
     let call = thread.sleeps_in()?;
     let Call { name, fd, .. } = call;
-    let explains = matches!(
-        symptom,
-        Symptom::Hangs | Symptom::Loses | Symptom::Spins
-    );
+    let explains = matches!(symptom, Symptom::Hangs | Symptom::Loses | Symptom::Spins);
     if name == "epoll_wait" && !explains {
         return None;
     }
@@ -168,7 +165,7 @@ fn call(thread: &Thread, symptom: Symptom, now: &Snapshot) -> Option<String> {
             }
             Some(line)
         }
-        "poll" | "sleep" => Some(format!("{who} sleeps in {name}")),
+        "poll" | "nanosleep" => Some(format!("{who} sleeps in {name}")),
         _ => Some(format!("{who} sleeps in {name} on fd {fd}{kind}")),
     }
 }

@@ -57,12 +57,12 @@ pub struct Call {
 }
 
 impl Call {
-    /// The time after which the call returns, if nothing happens. Of `sleep` it is not known, so it
+    /// The time after which the call returns, if nothing happens. Of `nanosleep` it is not known, so it
     /// is taken to be short.
     pub fn timeout(&self) -> Option<Duration> {
         match (self.name, u64::try_from(self.milliseconds)) {
             ("epoll_wait", Ok(count)) => Some(Duration::from_millis(count)),
-            ("sleep", _) => Some(Duration::ZERO),
+            ("nanosleep", _) => Some(Duration::ZERO),
             _ => None,
         }
     }
@@ -150,7 +150,7 @@ const CALLS: [(&str, [&[u32]; 2]); 10] = [
     ("connect",    [&[42],       &[203]]),
     ("futex",      [&[202],      &[98]]),
     ("poll",       [&[7, 271],   &[73]]),       // ppoll
-    ("sleep",      [&[35, 230],  &[101, 115]]), // clock_nanosleep
+    ("nanosleep",  [&[35, 230],  &[101, 115]]), // clock_nanosleep
 ];
 
 /// A socket of the process.

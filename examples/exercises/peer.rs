@@ -73,9 +73,16 @@ impl Peer {
         self.arrived()
     }
 
-    /// Writes as much as the kernel takes now.
-    pub fn send_some(&mut self, bytes: &[u8]) -> usize {
-        self.stream.write(bytes).unwrap_or(0)
+    /// Writes until the kernel takes no more, and returns how much that was.
+    pub fn send_what_fits(&mut self) -> io::Result<usize> {
+        let mut sent = 0;
+        loop {
+            match self.stream.write(&[b'.'; 64 * 1024]) {
+                Ok(count) => sent += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(sent),
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Closes the sending side, half-close, and waits until that has arrived.

@@ -118,7 +118,8 @@ impl Process {
                 // What it has written can still be on its way. So the peers look once more, and at
                 // once if a timeout will end the sleep soon.
                 let ends_soon = still < STILL;
-                is_over = ends_soon || watch.is_still(still * FOR_ARRIVAL) || self.has_written_all();
+                is_over =
+                    ends_soon || watch.is_still(still * FOR_ARRIVAL) || self.has_written_all();
             }
             self.is_in_time(&watch, &missing)?;
         }
@@ -188,6 +189,16 @@ impl Process {
         }
         let missing = format!("{what} has arrived and is not read to the end");
         Err(self.stuck(&now, missing))
+    }
+
+    /// All threads but the first one, and how often each has slept: it changes when they work.
+    pub fn other_threads(&self) -> Vec<(u32, u64)> {
+        let mut threads = look::threads(self.pid());
+        threads.retain(|thread| thread.id != self.pid());
+        threads
+            .iter()
+            .map(|thread| (thread.id, thread.sleeps))
+            .collect()
     }
 
     /// Checks that no stream is blocking. Its peers may not have noticed: with a timeout, for example, a

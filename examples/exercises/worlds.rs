@@ -92,6 +92,12 @@ pub fn a_slow_reader(program: &Program) -> Verdict {
     half_closer.name += ", which has half-closed,";
     process.rests("while client 3, which has half-closed, does not read")?;
     half_closer.gets_all(&answer, &mut process)?;
+    // This one does not wait for its answer.
+    let mut leaver = Peer::connect("client 4", address, &mut process)?;
+    leaver.says("please\n", &mut process)?;
+    process.rests("while client 4 does not read")?;
+    leaver.reset()?;
+    process.rests("after client 4 has reset the connection, with its answer pending")?;
     process.all_leave(half_closer)
 }
 
@@ -225,46 +231,64 @@ fn place(peer: &mut Peer, process: &mut Process) -> Result<usize, Diagnosis> {
 
 pub fn flood(program: &Program) -> Verdict {
     let (mut process, address) = program.serve()?;
-    let mut flood = Peer::connect("client 1", address, &mut process)?;
-    let mut quiet = Peer::connect("client 2", address, &mut process)?;
+    let mut first = Peer::connect("client 1", address, &mut process)?;
+    let mut second = Peer::connect("client 2", address, &mut process)?;
     process.rests("until a client sends something")?;
-    // As much as the buffers hold, and behind it one line of another client, in one batch.
+    // The line comes after the flood, and then before it: so it does not help to serve the clients
+    // of a batch in another order.
+    let total = is_fair(&mut first, &mut second, false, 0, &mut process)?;
+    let total = is_fair(&mut second, &mut first, true, total, &mut process)? + 1;
+    first.ask("\n", &format!("{total}\n"), &mut process)?;
+    process.rests("after the flood")?;
+    process.has_no_blocking_stream()?;
+    process.all_leave((first, second))
+}
+
+/// One client sends as much as the buffers hold, and the other one a line, in one batch. Returns how
+/// much the program has read then.
+fn is_fair(
+    flood: &mut Peer,
+    quiet: &mut Peer,
+    is_line_first: bool,
+    before: usize,
+    process: &mut Process,
+) -> Result<usize, Diagnosis> {
     let sent = process.stopped(|| {
-        let mut sent = 0;
-        loop {
-            let count = flood.send_some(&[b'.'; 64 * 1024]);
-            if count == 0 {
-                break;
-            }
-            sent += count;
+        if is_line_first {
+            quiet.send(b"ping\n")?;
         }
-        quiet.send(b"ping\n")?;
+        let sent = flood.send_what_fits()?;
+        if !is_line_first {
+            quiet.send(b"ping\n")?;
+        }
         Ok(sent)
     })?;
     // The answer tells how much the program has read before it: no clock is needed.
     process.until(|| {
         let got = String::from_utf8_lossy(quiet.read()).into_owned();
-        let line = format!("client 1 sent {sent} bytes, then client 2 sent \"ping\\n\"");
-        match got.trim_end().parse::<usize>() {
+        let order = if is_line_first { "before that" } else { "then" };
+        let (name, half) = (&flood.name, sent / 2);
+        let line = format!(
+            "{name} sent {sent} bytes; {order} {} sent \"ping\\n\"",
+            quiet.name
+        );
+        let read = got.trim_end().parse::<usize>();
+        match read.map(|read| read.saturating_sub(before)) {
             _ if !got.ends_with('\n') => Seen::Missing(format!("{line} and got {got:?}")),
-            Ok(read) if read <= sent / 2 => Seen::Done(()),
-            Ok(read) => {
-                let half = sent / 2;
-                let line = format!(
-                    "{line}, and the answer\n\
-                     says that {read} bytes had been read before: fair is at most {half}"
-                );
-                Seen::Wrong(Symptom::Starves, line)
-            }
+            Ok(read) if read <= half => Seen::Done(()),
+            Ok(read) => Seen::Wrong(
+                Symptom::Starves,
+                format!(
+                    "{line}, and its answer says\n\
+                     that {read} of them had been read before: at most {half} would be fair"
+                ),
+            ),
             Err(_) => Seen::Wrong(Symptom::Differs, format!("{line} and got {got:?}")),
         }
     })?;
+    quiet.got.clear();
     process.has_read("the flood", "after the flood")?;
-    let total = sent + "ping\n\n".len();
-    flood.ask("\n", &format!("{total}\n"), &mut process)?;
-    process.rests("after the flood")?;
-    process.has_no_blocking_stream()?;
-    process.all_leave((flood, quiet))
+    Ok(before + sent + "ping\n".len())
 }
 
 pub fn left_behind(program: &Program) -> Verdict {
@@ -346,6 +370,8 @@ pub fn wake_then_send(program: &Program) -> Verdict {
         client.ask(number, square, &mut process)?;
     }
     process.slow = None;
+    process.rests("after three squares were sent")?;
+    let before = process.other_threads();
     // All at once: many results are ready when the loop looks.
     let numbers: String = (0..1000_u64).map(|number| format!("{number}\n")).collect();
     let squares: String = (0..1000_u64)
@@ -355,6 +381,9 @@ pub fn wake_then_send(program: &Program) -> Verdict {
     client.name += ", which has sent 1000 numbers,";
     client.gets_all(squares.as_bytes(), &mut process)?;
     process.rests("after all squares were sent")?;
+    if process.other_threads() == before {
+        return process.differs(String::from("no second thread has computed the squares"));
+    }
     process.all_leave(client)
 }
 

@@ -179,7 +179,8 @@ fn main() -> Result<()> {
             meanwhile(queue, false, Duration::from_millis(200))
         }),
     ];
-    println!("{:40} | {:10} | {}", "reported (-: nothing)", "epoll", "poll(2)");
+    let title = "reported (-: nothing)";
+    println!("{title:40} | epoll      | poll(2)");
     for (name, scene) in scenes {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
@@ -229,10 +230,13 @@ fn meanwhile(queue: &dyn Queue, is_ready: bool, timeout: Duration) -> Result<Str
         let start = Instant::now();
         let count = queue.poll(timeout)?.len();
         let timeouts = std::mem::take(&mut *TIMEOUTS.lock().unwrap());
+        let enough = timeout.as_millis() as c_int * 3 / 4;
         let note = if count == 0 && start.elapsed() < timeout {
             " (ends too early)"
         } else if timeouts.len() > 3 {
             " (spins)"
+        } else if timeouts.first().is_some_and(|first| *first < enough) {
+            " (wakes up in vain)"
         } else if timeouts.len() > 1 && timeouts.last() >= timeouts.first() {
             " (full timeout again)"
         } else {
