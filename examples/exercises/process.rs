@@ -36,6 +36,8 @@ pub struct Process {
     pub descriptors: usize,
     /// It may let its peers wait for a timeout.
     pub may_pause: bool,
+    /// How often peers have waited while it slept, though it has woken up then.
+    late: u64,
 }
 
 impl Process {
@@ -52,6 +54,7 @@ impl Process {
             slow: None,
             descriptors: 0,
             may_pause: false,
+            late: 0,
         }
     }
 
@@ -86,7 +89,7 @@ impl Process {
     pub fn until<T>(&mut self, mut look: impl FnMut() -> Seen<T>) -> Result<T, Diagnosis> {
         let mut watch = Watch::new();
         let mut missing_before = String::new();
-        let mut is_over = false;
+        let (mut is_over, mut is_late) = (false, false);
         loop {
             if let Some(slow) = &mut self.slow {
                 slow.step();
@@ -94,7 +97,10 @@ impl Process {
             // In this order: a program that has ended has done all that it does.
             let (ended, seen) = pause_after(|| (self.ended(), look()));
             let missing = match seen {
-                Seen::Done(seen) => return Ok(seen),
+                Seen::Done(seen) => {
+                    self.late += u64::from(is_late);
+                    return Ok(seen);
+                }
                 Seen::Wrong(symptom, line) => return Err(self.wrong(symptom, line)),
                 Seen::Missing(missing) => missing,
             };
@@ -112,6 +118,11 @@ impl Process {
             watch.look(self.pid());
             if let Some(line) = watch.spins() {
                 return Err(self.diagnose(Symptom::Spins, vec![missing, line]));
+            }
+            is_late |= !self.may_pause && watch.is_still(STILL / 8);
+            if is_late && self.late >= LATE {
+                let line = format!("{LATE} others had to wait, too, while the program slept");
+                return Err(self.diagnose(Symptom::Hangs, vec![missing, line]));
             }
             let still = self.still(&watch);
             if watch.is_still(still) {
@@ -150,7 +161,8 @@ impl Process {
             return Err(self.diagnose(Symptom::Spins, vec![missing.to_owned(), line]));
         }
         let (waited, wakeups) = (watch.started.elapsed(), watch.sleeps());
-        if waited > STILL * PATIENCE && wakeups >= 10 {
+        let pause = if self.may_pause { 5 } else { 1 };
+        if waited > STILL * PATIENCE * pause && wakeups >= 10 {
             let seconds = waited.as_secs();
             let line = format!(
                 "in {seconds} s the program has woken up {wakeups} times, and this has not changed"
@@ -201,8 +213,8 @@ impl Process {
             .collect()
     }
 
-    /// Checks that no stream is blocking. Its peers may not have noticed: with a timeout, for example, a
-    /// call sleeps for a moment only.
+    /// Checks that no stream is blocking. Its peers may not have noticed: with a timeout, for
+    /// example, a call sleeps for a moment only.
     pub fn has_no_blocking_stream(&self) -> Verdict {
         let now = self.snapshot();
         let is_blocking =
@@ -435,6 +447,8 @@ impl Drop for Process {
 const STILL: Duration = Duration::from_millis(400);
 /// An attempt ends after so long, whatever happens.
 const LIMIT: Duration = Duration::from_secs(60);
+/// So often peers may wait while it sleeps: for their own events, they would not.
+const LATE: u64 = 10;
 /// So often in three times `STILL`, and nothing was to be done: it does not sleep without need.
 const IN_VAIN: u64 = 4;
 /// So many times as long for bytes that a peer has not acknowledged: it may not read them at all.

@@ -5,6 +5,8 @@
 //!   nobody has to say that; here, `drained` does. mio calls it for you, at `WouldBlock`.
 //! Hint: A thread that sleeps in `poll(2)` has given its list to the kernel. To change the list, end
 //!   the call: put one end of a socket pair in the list, and write a byte to the other end.
+//! Hint: What if the poll begins again before the list has changed? Which of the two has to come
+//!   first? (It is as in exercise 10.)
 //! Hint: A poll that was ended for that has nothing to report. It begins again, with the new list
 //!   and the remaining time.
 //! Learned: An abstraction over several systems has to add what one of them lacks: here, an edge,
