@@ -326,6 +326,15 @@ pub fn state(port: u16, peer_port: u16) -> Option<u8> {
     row.map(|row| row.state)
 }
 
+/// Returns how many bytes a process has written that have not reached its peers.
+pub fn unsent(pid: u32) -> u64 {
+    let inodes: Vec<u64> = open_files(pid).iter().map(|file| file.inode).collect();
+    let tables = ["tcp", "tcp6"].map(|table| rows(&format!("/proc/{pid}/net/{table}")));
+    let rows = tables.iter().flatten();
+    let own = rows.filter(|row| inodes.contains(&row.inode) && row.state != LISTEN);
+    own.map(|row| row.send_queue).sum()
+}
+
 /// Returns how many descriptors are open. One that is inherited can have a number above the limit:
 /// it takes no place from the others.
 pub fn descriptors(pid: u32) -> usize {

@@ -127,19 +127,11 @@ impl Process {
             let still = self.still(&watch);
             if watch.is_still(still) {
                 // What it has written can still be on its way. So the peers look once more, and at
-                // once if a timeout will end the sleep soon.
-                let ends_soon = still < STILL;
-                is_over =
-                    ends_soon || watch.is_still(still * FOR_ARRIVAL) || self.has_written_all();
+                // once: a timeout may end the sleep soon.
+                is_over = watch.is_still(still * FOR_ARRIVAL) || look::unsent(self.pid()) == 0;
             }
             self.is_in_time(&watch, &missing)?;
         }
-    }
-
-    /// All that it has written has reached its peers.
-    fn has_written_all(&self) -> bool {
-        let now = pause_after(|| self.snapshot());
-        now.sockets.iter().all(|socket| socket.unsent == 0)
     }
 
     /// A program that is asleep for so long, with peers that wait, is not woken up by them. Only a
@@ -327,10 +319,10 @@ impl Process {
     /// Checks that the program does not wake up in vain, again and again, when it has nothing to do.
     pub fn stays_asleep(&mut self, when: &str) -> Verdict {
         let mut watch = Watch::new();
-        let wakes = |watch: &Watch| watch.sleeps() > 0 || watch.timeout(self.pid()).is_some();
-        let time = |watch: &Watch| if wakes(watch) { STILL * 3 } else { STILL / 2 };
-        while watch.started.elapsed() < time(&watch) {
-            pause_after(|| watch.look(self.pid()));
+        let pid = self.pid();
+        let stays = |watch: &Watch| watch.is_still(STILL / 2) && watch.timeout(pid).is_none();
+        while !stays(&watch) && watch.started.elapsed() < STILL * 3 {
+            pause_after(|| watch.look(pid));
         }
         let (wakeups, waited) = (watch.sleeps(), watch.started.elapsed().as_secs_f64());
         if wakeups < IN_VAIN {

@@ -6,7 +6,8 @@
 
 use crate::look::{self, Thread};
 use std::ffi::{c_int, c_long};
-use std::ptr;
+use std::time::Duration;
+use std::{ptr, thread};
 
 pub struct Slow {
     loop_thread: u32,
@@ -29,7 +30,8 @@ impl Slow {
         for thread in threads {
             let id = thread.id as c_int;
             let is_known = self.threads.iter().any(|(known, _)| *known == id);
-            let is_new = thread.id != self.loop_thread && !is_known;
+            // One that is just beginning has nothing to do with the loop yet.
+            let is_new = thread.id != self.loop_thread && thread.state == 'S' && !is_known;
             if is_new && ask(PTRACE_SEIZE, id, PTRACE_O_TRACESYSGOOD) {
                 ask(PTRACE_INTERRUPT, id, 0);
                 self.threads.push((id, false));
@@ -37,20 +39,30 @@ impl Slow {
         }
     }
 
-    /// Lets stopped threads go on to their next system call, if the loop sleeps.
+    /// Lets stopped threads go on, from one system call to the next, as long as the loop sleeps.
     pub fn step(&mut self) {
+        let mut steps = 0..10; // And then the peers look.
+        while steps.next().is_some() && self.go_on() {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Returns false if no thread could go on.
+    fn go_on(&mut self) -> bool {
         let threads = look::threads(self.loop_thread);
         self.seize(&threads);
         let mut threads = threads.iter();
         let loop_sleeps =
             threads.any(|thread| thread.id == self.loop_thread && thread.state == 'S');
+        let mut goes_on = false;
         for (id, is_stopped) in &mut self.threads {
             *is_stopped = wait(*id, WNOHANG) || *is_stopped;
             if *is_stopped && loop_sleeps {
-                ask(PTRACE_SYSCALL, *id, 0);
+                goes_on |= ask(PTRACE_SYSCALL, *id, 0);
                 *is_stopped = false;
             }
         }
+        goes_on
     }
 
     /// Lets the threads run. They have to be stopped for that. A thread that has ended meanwhile is

@@ -131,10 +131,10 @@ fn main() -> Result<()> {
             edge_or_level(queue, Interest::READABLE | Interest::EDGE)
         }),
         ("a ready source is registered meanwhile", |queue| {
-            meanwhile(queue, true, Duration::from_secs(1))
+            meanwhile(queue, true, Duration::from_millis(1500))
         }),
         ("a quiet source is registered meanwhile", |queue| {
-            meanwhile(queue, false, Duration::from_millis(200))
+            meanwhile(queue, false, Duration::from_millis(400))
         }),
     ];
     let title = "reported (-: nothing)";
@@ -180,7 +180,7 @@ fn meanwhile(queue: &dyn Queue, is_ready: bool, timeout: Duration) -> Result<Str
             while !begins.load(SeqCst) {
                 thread::yield_now();
             }
-            thread::sleep(Duration::from_millis(100));
+            thread::sleep(Duration::from_millis(200));
             queue.register(&ours, 1, Interest::READABLE).unwrap();
         });
         begins.store(true, SeqCst);
