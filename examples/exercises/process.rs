@@ -325,7 +325,7 @@ impl Process {
             pause_after(|| watch.look(pid));
         }
         let (wakeups, waited) = (watch.sleeps(), watch.started.elapsed().as_secs_f64());
-        if wakeups < IN_VAIN {
+        if wakeups < IN_VAIN || stays(&watch) {
             return Ok(());
         }
         let line = format!("in {waited:.1} s the program has woken up {wakeups} times, in vain");
