@@ -57,8 +57,8 @@ pub struct Call {
 }
 
 impl Call {
-    /// The time after which the call returns, if nothing happens. Of `nanosleep` it is not known, so it
-    /// is taken to be short.
+    /// The time after which the call returns, if nothing happens. Of `nanosleep` it is not known, so
+    /// it is taken to be short.
     pub fn timeout(&self) -> Option<Duration> {
         match (self.name, u64::try_from(self.milliseconds)) {
             ("epoll_wait", Ok(count)) => Some(Duration::from_millis(count)),
