@@ -188,13 +188,14 @@ impl Socket {
 }
 
 fn sockets(pid: u32) -> Vec<Socket> {
+    // Before the tables: a socket that the program accepts meanwhile is not among these.
+    let files = open_files(pid);
     let mut by_inode = HashMap::new();
     for table in ["tcp", "tcp6"] {
         let rows = rows(&format!("/proc/{pid}/net/{table}"));
         by_inode.extend(rows.into_iter().map(|row| (row.inode, row)));
     }
     let unix = fs::read_to_string(format!("/proc/{pid}/net/unix")).ok();
-    let files = open_files(pid);
     let registrations = registrations(pid);
     let mut sockets = Vec::new();
     for file in files.iter().filter(|file| file.is_socket()) {
