@@ -4,6 +4,8 @@
 //!   read does not block either. So each poll of a level-triggered source reports it.
 //! Hint: A client at end of file, or with an error, is finished: remove it. Dropping the stream
 //!   closes it, and with that it leaves the interest list.
+//! Hint: Which calls on a client's stream can fail, and what does a `?` do then to the others? A write
+//!   to a client that has reset the connection fails, too.
 //! Learned: A socket stays ready at end of file, and after a reset. Drop it, or each poll reports
 //!   it. A client can end both ways.
 
