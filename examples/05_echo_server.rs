@@ -135,13 +135,10 @@ fn accept_all(
         let client = Client { stream, pending };
         let token = *next_token;
         *next_token += 1;
-        // If it fails, this client is dropped, and the server goes on.
-        if registry
-            .register(&client.stream, token, client.interest())
-            .is_ok()
-        {
+        let registered = registry.register(&client.stream, token, client.interest());
+        if registered.is_ok() {
             clients.insert(token, client);
-        }
+        } // Otherwise this client is dropped, and the server goes on.
     }
 }
 

@@ -146,7 +146,7 @@ impl Executor {
         // Level-triggered, the token would be sent again and again until this thread has read.
         let interest = Interest::READABLE | Interest::EDGE;
         self.registry.register(&stream, token, interest)?;
-        // This does not block: the buffer of a new connection has room for far more.
+        // The send buffer of a new connection is empty, so the request fits.
         let request = format!("GET /{delay}/{message} HTTP/1.0\r\n\r\n");
         stream.write_all(request.as_bytes())?;
         let text = format!("registers token {token}, asks for {message:?} after {delay} ms");

@@ -98,7 +98,7 @@ impl Reactor {
         stream.set_nonblocking(true)?;
         let interest = Interest::READABLE | Interest::EDGE;
         self.registry.register(&stream, token, interest)?;
-        // This does not block: the buffer of a new connection has room for far more.
+        // The send buffer of a new connection is empty, so the request fits.
         let request = format!("GET {path} HTTP/1.0\r\n\r\n");
         stream.write_all(request.as_bytes())?;
         Ok(Answer {

@@ -50,7 +50,7 @@ fn run(server: &mut Server, delays: &[u64]) -> Result<bool> {
     }
     let longest = Duration::from_millis(delays.iter().copied().max().unwrap_or(0));
     report.sent(longest)?;
-    // A silent server must not be a silent program.
+    // If nothing happens for so long, the report says that answers are overdue.
     let patience = longest + Duration::from_secs(2);
 
     let mut handled_events = 0;

@@ -27,8 +27,8 @@ use std::time::{Duration, Instant};
 /// **Make sources non-blocking.** On a blocking source, the last read of a drain blocks. And
 /// readiness is a hint: another thread may have read first.
 ///
-/// **If `accept` fails, pause.** Without a free descriptor (`EMFILE`), the listener stays readable,
-/// and a loop that tries again at once spins.
+/// **Without a free descriptor, pause.** If `accept` fails with `EMFILE`, the connection stays in
+/// the listener's queue, and a level-triggered listener is reported again and again.
 ///
 /// **After end of file, drop the source.** A level-triggered one is reported again and again. If
 /// there is still something to send, take `READABLE` out of its interest, and drop it when all is

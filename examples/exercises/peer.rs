@@ -48,9 +48,14 @@ impl Peer {
 
     /// Waits until the connection is in the listener's queue: `connect` returns before that.
     pub fn queued(&self) -> io::Result<()> {
-        let port = self.stream.local_addr()?.port();
-        let program_port = self.stream.peer_addr()?.port();
+        let (program_port, port) = self.ports()?;
         in_time(|| Ok(look::state(program_port, port) != Some(SYN_RECV)))
+    }
+
+    /// Returns the port of the program, and its own.
+    fn ports(&self) -> io::Result<(u16, u16)> {
+        let (program, own) = (self.stream.peer_addr()?, self.stream.local_addr()?);
+        Ok((program.port(), own.port()))
     }
 
     /// Waits until the program connects.
@@ -101,8 +106,7 @@ impl Peer {
         if unsafe { setsockopt(fd, SOL_SOCKET, SO_LINGER, linger.as_ptr(), size) } == -1 {
             return Err(io::Error::last_os_error());
         }
-        let port = self.stream.local_addr()?.port();
-        let program_port = self.stream.peer_addr()?.port();
+        let (program_port, port) = self.ports()?;
         drop(self.stream);
         in_time(|| Ok(look::state(program_port, port).is_none()))
     }

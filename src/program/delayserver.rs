@@ -273,7 +273,7 @@ impl Client {
                 self.bytes = answer("200 OK", &message, &self.bytes);
                 self.enter(State::Delay, Duration::from_millis(delay));
                 if delay == 0 {
-                    return self.expire(limits); // without two changes of the interest
+                    return self.expire(limits); // At once: that saves two changes of the interest.
                 }
             }
             Err(why) => return self.refuse(why, limits),
@@ -307,7 +307,7 @@ impl Client {
     }
 }
 
-/// The report was a hint.
+/// Returns true if the socket is not ready: the report was a hint.
 fn would_block(error: &io::Error) -> bool {
     error.kind() == ErrorKind::WouldBlock
 }
